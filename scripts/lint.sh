@@ -1,0 +1,12 @@
+#!/usr/bin/env bash
+# Style (ruff), types (mypy) and shell syntax.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+.venv/bin/ruff check .
+.venv/bin/ruff format --check .
+for script in scripts/*.sh .ci/run; do bash -n "$script"; done
+# The folders are subpackages of tr_grpo only once installed; mypy gets the same layout as links.
+links=.venv/typecheck
+mkdir -p "$links/tr_grpo"
+for folder in recipe trainer reward data_prep analysis; do ln -sfn "$PWD/$folder" "$links/tr_grpo/$folder"; done
+MYPYPATH=$links .venv/bin/mypy --config-file pyproject.toml -p tr_grpo
