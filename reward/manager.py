@@ -1,0 +1,122 @@
+"""verl's reward manager around a pure scorer: every verdict is counted, no failure becomes a score.
+
+A scorer is a module with ``parse_solution(ground_truth)``, ``judge(response, solution, *, truncated)``,
+``RULES`` (name -> rule), ``score(judgement, rule)`` and ``examples(solution)`` (a right and a wrong response);
+:mod:`tr_grpo.reward.knights_knaves` is one. It is named in the config, so a new task changes nothing here::
+
+    reward.reward_kwargs:
+      scorer: tr_grpo.reward.knights_knaves   # module path
+      rule: logic_rl                          # key of its RULES
+      error_folder: checkpoints/...           # where failing samples are written
+"""
+
+import json
+import os
+import socket
+import traceback
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from verl import DataProto
+from verl.experimental.reward_loop.reward_manager.base import RewardManagerBase
+
+from tr_grpo.reward.verdict import Judgement, Verdict
+
+SCORER_PARTS = ("parse_solution", "judge", "RULES", "score", "examples")
+
+
+class ScoringError(RuntimeError):
+    """The scorer raised: the response has no reward, and verl leaves it out of the batch."""
+
+
+def load_scorer(name: str) -> ModuleType:
+    """The scorer module called ``name``.
+
+    Raises:
+        ValueError: it cannot be imported, or lacks one of the parts a scorer has.
+    """
+    try:
+        module = import_module(name)
+    except ImportError as error:
+        raise ValueError(f"reward.reward_kwargs.scorer={name!r} cannot be imported: {error}") from error
+    missing = [part for part in SCORER_PARTS if not hasattr(module, part)]
+    if missing:
+        raise ValueError(f"reward.reward_kwargs.scorer={name!r} lacks {', '.join(missing)}; see CONTRIBUTING.md")
+    return module
+
+
+def pick_rule(scorer: ModuleType, name: str) -> Any:
+    """The scorer's rule called ``name``; ValueError lists the known ones."""
+    if name not in scorer.RULES:
+        raise ValueError(f"reward.reward_kwargs.rule={name!r} is unknown; choose one of: {', '.join(scorer.RULES)}")
+    return scorer.RULES[name]
+
+
+def extra_info(judgement: Judgement) -> dict[str, float]:
+    """What verl logs of a judgement: the same keys for every sample, because verl reads them off the first."""
+    info = {"acc": float(judgement.verdict is Verdict.RIGHT), "format_ok": float(judgement.format_ok)}
+    return info | {f"verdict_{verdict}": float(judgement.verdict is verdict) for verdict in Verdict}
+
+
+class VerdictRewardManager(RewardManagerBase):
+    """Judges one response at a time with the configured scorer and rule.
+
+    An exception in scoring is written with its sample to ``scoring_errors-<host>-<pid>.jsonl`` and raised.
+    verl then drops the response; the replay buffer counts those without a reward and stops the run past
+    ``trainer.v1.sampler.sampler_kwargs.max_unscored_share``.
+    """
+
+    def __init__(
+        self,
+        config: Any,
+        tokenizer: Any,
+        compute_score: Any = None,
+        reward_router_address: str | None = None,
+        reward_model_tokenizer: Any = None,
+    ) -> None:
+        super().__init__(config, tokenizer, compute_score)
+        kwargs = config.reward.reward_kwargs
+        self.scorer = load_scorer(kwargs.scorer)
+        self.rule = pick_rule(self.scorer, kwargs.rule)
+        self.judge_kwargs = dict(kwargs.get("judge_kwargs") or {})
+        self.error_file = Path(kwargs.error_folder) / f"scoring_errors-{socket.gethostname()}-{os.getpid()}.jsonl"
+        self.response_limit = config.actor_rollout_ref.rollout.response_length
+
+    async def run_single(self, data: DataProto) -> dict[str, Any]:
+        """Judge the last sequence of ``data`` (a trajectory may have several; the last holds the answer).
+
+        Returns:
+            ``{"reward_score": float, "reward_extra_info": {...}}`` with the same extra keys for every sample.
+
+        Raises:
+            ScoringError: the ground truth or the scorer failed.
+        """
+        item = data[-1:][0]
+        ids = item.batch["responses"]
+        ids = ids[: int(item.batch["attention_mask"][-ids.shape[-1] :].sum())]
+        # Special tokens (end of turn, padding) are the tokenizer's, not the answer's.
+        response = self.tokenizer.decode(ids, skip_special_tokens=True)
+        truncated = len(ids) >= self.response_limit and int(ids[-1]) != self.tokenizer.eos_token_id
+        ground_truth = item.non_tensor_batch["reward_model"]["ground_truth"]
+        try:
+            solution = self.scorer.parse_solution(ground_truth)
+            judgement = self.scorer.judge(response, solution, truncated=truncated, **self.judge_kwargs)
+            reward = float(self.scorer.score(judgement, self.rule))
+        except Exception as error:
+            self._record(error, response, ground_truth, item.non_tensor_batch)
+            raise ScoringError(f"{type(error).__name__}: {error} (sample written to {self.error_file})") from error
+        return {"reward_score": reward, "reward_extra_info": extra_info(judgement)}
+
+    def _record(self, error: Exception, response: str, ground_truth: Any, fields: dict[str, Any]) -> None:
+        self.error_file.parent.mkdir(parents=True, exist_ok=True)
+        record = {
+            "error": "".join(traceback.format_exception(error)),
+            "response": response,
+            "ground_truth": ground_truth,
+            "data_source": fields.get("data_source"),
+            "extra_info": fields.get("extra_info"),
+        }
+        with self.error_file.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record, ensure_ascii=False, default=str) + "\n")
