@@ -1,0 +1,41 @@
+"""The ``tr-grpo`` command: ``train`` (Hydra overrides) and ``prep`` (data and models)."""
+
+import sys
+
+import typer
+
+from tr_grpo.data_prep.cli import app as prep
+from tr_grpo.data_prep.errors import InputError
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.add_typer(prep, name="prep", help="Prepare data and models.")
+
+
+@app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    help="Train with verl, e.g. tr-grpo train algo=tr_grpo task=knights_knaves llm=tiny cluster=cpu",
+)
+def train(context: typer.Context) -> None:
+    """Hand everything after ``train`` to :mod:`tr_grpo.trainer.main`."""
+    from tr_grpo.trainer.main import main as train_main
+
+    raise typer.Exit(train_main(context.args))
+
+
+def main() -> None:
+    """Console entry point: bad input is one line and exit status 2, unless ``--debug`` asks for more."""
+    debug = "--debug" in sys.argv
+    if debug and sys.argv[1:2] != ["train"]:
+        sys.argv.remove("--debug")
+    try:
+        app()
+    except InputError as error:
+        if debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

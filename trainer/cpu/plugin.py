@@ -1,0 +1,12 @@
+"""Installs every part of the CPU platform in this process; imported by verl at the end of ``import verl``.
+
+Order does not matter: each part replaces one seam that verl or vLLM reads later.
+"""
+
+from tr_grpo.trainer.cpu import length_sorting, platform, process_group, vllm_version, weight_transfer
+
+platform.register()
+process_group.install()
+vllm_version.install()
+weight_transfer.install_on_import()
+length_sorting.install_on_import()

@@ -1,0 +1,148 @@
+"""The entry point of a training run: compose, check, then hand over to verl's trainer.
+
+``tr-grpo train …`` = ``python -m tr_grpo.trainer.main …`` = ``scripts/train.sh …``. Everything that is not
+one of the flags below is a Hydra override and reaches verl untouched.
+
+Exit status: 0 done, 1 the run failed, 2 bad input (nothing was started), 130 interrupted.
+"""
+
+import argparse
+import os
+import re
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from tr_grpo.data_prep.errors import InputError
+from tr_grpo.trainer import processes
+from tr_grpo.trainer.compose import compose, environment
+
+DESCRIPTION = """Train with verl. Overrides are Hydra's: algo=tr_grpo task=knights_knaves llm=tiny cluster=cpu
+track=console, and any key of verl's, e.g. actor_rollout_ref.actor.optim.lr=1e-6."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``tr-grpo train`` with ``argv`` (default: the command line) and return the exit status."""
+    arguments, overrides = _parse(sys.argv[1:] if argv is None else argv)
+    try:
+        config = compose(overrides)
+        os.environ.update(environment(config))
+        _use_absolute_paths(config)
+        # verl hands ray_kwargs to Ray without resolving interpolations.
+        OmegaConf.resolve(config)
+        # Imported now because it imports verl, which reads the environment set above.
+        from tr_grpo.trainer.preflight import check_or_raise
+
+        check_or_raise(config, show=not arguments.quiet)
+        if arguments.dry_run:
+            print(OmegaConf.to_yaml(config, resolve=True))
+            return 0
+        return _run(config)
+    except InputError as error:
+        if arguments.debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; the last checkpoint is kept, and the same command resumes from it", file=sys.stderr)
+        return 130
+    except Exception as error:  # noqa: BLE001
+        # The last resort of a command line: say it in one line, the whole of it with --debug.
+        if arguments.debug:
+            traceback.print_exc()
+        print(f"error: {_cause(error)}", file=sys.stderr)
+        return 1
+
+
+def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    parser = argparse.ArgumentParser("tr-grpo train", description=DESCRIPTION, allow_abbrev=False)
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    parser.add_argument("--dry-run", action="store_true", help="check, print the resolved config, start nothing")
+    parser.add_argument("--quiet", action="store_true", help="print no ledger and no warnings, errors only")
+    arguments, overrides = parser.parse_known_args(argv)
+    unknown = [word for word in overrides if word.startswith("--")]
+    if unknown:
+        parser.error(f"{unknown[0]} is not a flag; Hydra overrides have no dashes, e.g. algo=tr_grpo")
+    return arguments, overrides
+
+
+def _use_absolute_paths(config: DictConfig) -> None:
+    """Ray's workers may start in another folder, so paths are fixed where the command was given."""
+    config.trainer.default_local_dir = _absolute(config.trainer.default_local_dir)
+    for key in ("train_files", "val_files"):
+        files = config.data[key]
+        config.data[key] = _absolute(files) if isinstance(files, str) else [_absolute(file) for file in files]
+    model = config.actor_rollout_ref.model.path
+    if os.path.isdir(os.path.expanduser(model)):  # else a hub name
+        config.actor_rollout_ref.model.path = _absolute(model)
+
+
+def _absolute(path: str) -> str:
+    return path if "://" in path else os.path.abspath(os.path.expanduser(path))
+
+
+def _run(config: DictConfig) -> int:
+    """verl's own ``main_ppo`` from after the config on, in this process; cleans up whatever happens."""
+    run_folder = Path(config.trainer.default_local_dir)
+    run_folder.mkdir(parents=True, exist_ok=True)
+    with open_dict(config):
+        variables = config.ray_kwargs.ray_init.runtime_env.setdefault("env_vars", {})
+        variables["VERL_FILE_LOGGER_PATH"] = str(next_metrics_file(run_folder))
+    OmegaConf.save(config, run_folder / "config.yaml", resolve=True)
+
+    processes.adopt_orphans()
+    processes.interrupt_on_sigterm()
+    try:
+        _train(config)
+    finally:
+        # A second Ctrl-C must not leave the clean-up half done; it takes seconds.
+        processes.ignore_interrupts()
+        import ray
+
+        ray.shutdown()
+        processes.stop_descendants()
+    return 0
+
+
+def next_metrics_file(run_folder: Path) -> Path:
+    """``metrics-NNN.jsonl``, one for each start: verl's file logger truncates the file it opens."""
+    return run_folder / f"metrics-{len(list(run_folder.glob('metrics-*.jsonl'))):03d}.jsonl"
+
+
+def _train(config: DictConfig) -> None:
+    from verl.trainer.main_ppo import TaskRunnerV1, run_ppo
+    from verl.trainer.ppo.utils import need_critic, need_reference_policy
+    from verl.utils.config import validate_config
+    from verl.utils.device import auto_set_device
+
+    auto_set_device(config)
+    try:
+        validate_config(config, need_reference_policy(config), need_critic(config))
+    except (AssertionError, ValueError) as error:
+        raise InputError(" ".join(str(error).split())) from error
+    if config.trainer.use_v1:
+        run_ppo(config, task_runner_class=TaskRunnerV1)
+    else:
+        from verl.trainer.main_ppo_v0 import TaskRunner
+
+        run_ppo(config, task_runner_class=TaskRunner)
+
+
+def _cause(error: BaseException) -> str:
+    """The root cause in one line; Ray wraps a worker's exception, as an object or as its traceback's text."""
+    while (inner := getattr(error, "cause", None) or error.__cause__) is not None:
+        error = inner
+    lines = [line for line in str(error).splitlines() if line.strip()] or ["no message"]
+    raised = [i for i, line in enumerate(lines) if re.match(r"[\w.]*(Error|Exception): ", line)]
+    if not raised:
+        return f"{type(error).__name__}: {lines[-1].strip()}"
+    # What follows the exception's line is its detail where it is indented (pydantic).
+    detail = [line.strip() for line in lines[raised[-1] + 1 :][:1] if line.startswith("  ")]
+    return " ".join([lines[raised[-1]], *detail])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,103 @@
+"""verl's replay buffer with a short poll, and an account of what it hands to the trainer.
+
+verl waits for finished rollouts in sleeps of 2 s that no config reaches: up to 2 s of every step and every
+validation, on a GPU as on a CPU. The buffer is also the one public seam where all trajectories of a batch
+pass before training, so the verdicts are counted here (verl logs a reward's extra keys in validation only),
+and a response without a reward (the scorer or the rollout raised, and verl pads it away) is seen here.
+
+Selected by ``trainer.v1.sampler.custom_sampler``; verl builds a custom buffer without the arguments that
+its own gets, so ``sampler_kwargs`` repeats them by interpolation (recipe/config/train.yaml).
+"""
+
+from collections import Counter
+from typing import Any
+
+import transfer_queue as tq
+from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer, ReplayBufferAsync
+
+# Options of verl's buffer that reach a custom one only through sampler_kwargs.
+FORWARDED = ("poll_interval", "train_batch_size", "gen_batch_size", "sync_refill_failed_groups")
+
+
+def forwarded_options(sampler_kwargs: Any) -> dict[str, Any]:
+    """The arguments that verl gives its own buffer but not a custom one, from ``sampler_kwargs``.
+
+    Mirrors ``PPOTrainer._build_replay_buffer`` of verl 0.9.1.
+    """
+    options = {name: sampler_kwargs[name] for name in FORWARDED}
+    options["gen_batch_size"] = options["gen_batch_size"] or options["train_batch_size"]
+    groups = sampler_kwargs.get("filter_groups")
+    if groups and groups.get("enable"):
+        options["filter_groups_metric"] = str(groups["metric"])
+        options["max_inflight_gen_batches"] = groups.get("max_inflight_gen_batches", 1)
+    if options["sync_refill_failed_groups"] or "filter_groups_metric" in options:
+        options["gen_batch_size"] = 1  # verl refills prompt by prompt
+    return options
+
+
+class _Account:
+    """Mixed into verl's buffers: counts verdicts and missing rewards of each sampled batch."""
+
+    def __init__(self, *, sampler_kwargs: Any, **kwargs: Any) -> None:
+        super().__init__(  # type: ignore[call-arg]
+            sampler_kwargs=sampler_kwargs, **kwargs, **forwarded_options(sampler_kwargs)
+        )
+        self.max_unscored_share = float(sampler_kwargs["max_unscored_share"])
+        self.responses_per_prompt = {
+            "train": int(sampler_kwargs["rollout_n"]),
+            "val": int(sampler_kwargs["validation_n"]),
+        }
+
+    def sample(self, global_steps: int, partition_id: str, batch_size: int) -> tuple[Any, dict[str, float]]:
+        """Sample as verl does, and add ``reward/…`` metrics.
+
+        Args:
+            global_steps: the trainer's step.
+            partition_id: "train" or "val".
+            batch_size: prompts to sample.
+
+        Returns:
+            verl's batch and metrics, plus the share of each verdict and of responses without a reward.
+
+        Raises:
+            RuntimeError: more than ``max_unscored_share`` of the responses have no reward.
+        """
+        batch, metrics = super().sample(global_steps, partition_id, batch_size)  # type: ignore[misc]
+        expected = batch_size * self.responses_per_prompt[partition_id]
+        sessions = {key.rsplit("_", 1)[0] for key in batch.keys}
+        missing = max(expected - len(sessions), 0)
+        if missing > self.max_unscored_share * expected:
+            raise RuntimeError(
+                f"step {global_steps} ({partition_id}): {missing} of {expected} responses have no reward "
+                f"({missing / expected:.1%}, limit {self.max_unscored_share:.1%}): the scorer or the rollout raised; "
+                "see scoring_errors-*.jsonl in the checkpoint folder and the log above"
+            )
+        if partition_id == "train":
+            metrics = metrics | {"reward/unscored_share": missing / expected} | self._verdict_shares(batch)
+        return batch, metrics
+
+    @staticmethod
+    def _verdict_shares(batch: Any) -> dict[str, float]:
+        fields = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=["extra_fields"])
+        totals: Counter[str] = Counter()
+        rows = list(fields["extra_fields"])
+        for extra in rows:
+            info = extra.get("reward_extra_info", {})
+            # A user's own reward may add text (the parsed answer); only numbers have a mean.
+            totals.update({name: value for name, value in info.items() if isinstance(value, int | float)})
+        return {f"reward/{name}": value / len(rows) for name, value in totals.items()}
+
+
+class AccountingReplayBuffer(_Account, ReplayBuffer):
+    """For the synchronous trainer."""
+
+
+class AccountingReplayBufferAsync(_Account, ReplayBufferAsync):
+    """For the asynchronous trainers."""
+
+
+def replay_buffer(**kwargs: Any) -> ReplayBuffer:
+    """The buffer for the configured trainer mode, called by verl with its constructor's arguments."""
+    return (
+        AccountingReplayBuffer(**kwargs) if kwargs["trainer_mode"] == "sync" else AccountingReplayBufferAsync(**kwargs)
+    )
