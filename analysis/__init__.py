@@ -1,0 +1,1 @@
+"""What a run shows: summary and curves of the quick start."""
