@@ -1,0 +1,166 @@
+"""The real stack, on a CPU: verl's trainer, Ray, FSDP2 over gloo, vLLM rollouts."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from conftest import Run
+
+START = 300.0  # seconds to the first step on a slow machine
+pytestmark = pytest.mark.e2e
+NewRun = Callable[..., Run]
+
+
+def merged(checkpoint: Path, target: Path) -> dict[str, torch.Tensor]:
+    """Weights of a checkpoint, merged by verl's own tool as a user would."""
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "verl.model_merger", "merge", "--backend", "fsdp"),
+            *("--local_dir", str(checkpoint), "--target_dir", str(target)),
+        ],
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(target).state_dict()
+
+
+def test_grpo_trains_and_vllm_answers_with_the_new_weights(new_run: NewRun, files: Path, tmp_path: Path) -> None:
+    run = new_run(
+        "grpo", "algo=grpo", "trainer.total_training_steps=4", "trainer.save_freq=4", "trainer.test_freq=4",
+        "actor_rollout_ref.actor.optim.lr=1e-3",
+    )  # fmt: skip
+    run.start()
+    assert run.wait(START + 120) == 0, run.log[-3000:]
+    run.assert_nothing_left()
+
+    metrics = run.metrics
+    assert list(metrics) == [1, 2, 3, 4]
+    assert 0.0 <= metrics[4]["val-core/knights_knaves/acc/mean@1"] <= 1.0
+    for step in metrics.values():
+        assert step["reward/unscored_share"] == 0.0
+        assert sum(value for key, value in step.items() if key.startswith("reward/verdict_")) == pytest.approx(1.0)
+        # vLLM sampled step k's responses after k - 1 weight syncs; the actor's log-probabilities of them agree.
+        assert step["training/rollout_probs_diff_max"] < 1e-3
+        assert not [key for key in step if "actor/tr" in key]
+    # A step whose groups each agree on their reward has no advantage, hence no gradient: that is GRPO's own.
+    assert max(step["actor/grad_norm"] for step in metrics.values()) > 0
+
+    # The agreement above means something only if the weights moved far: with them, other answers.
+    from transformers import AutoModelForCausalLM
+
+    before = AutoModelForCausalLM.from_pretrained(files / "model").state_dict()
+    after = merged(run.folder / "global_step_4" / "actor", tmp_path / "merged")
+    assert before.keys() == after.keys()
+    moved = max((after[name].float() - before[name].float()).abs().max().item() for name in before)
+    assert moved > 1e-3
+    model = AutoModelForCausalLM.from_pretrained(files / "model")
+    ids = torch.arange(10, 40)[None]
+    with torch.no_grad():
+        old = model(ids).logits.softmax(-1)
+        model.load_state_dict(after)
+        new = model(ids).logits.softmax(-1)
+    assert (old - new).abs().max() > 0.01
+
+
+def test_two_data_parallel_workers_and_weight_one_is_grpo_bit_for_bit(new_run: NewRun) -> None:
+    run = new_run(
+        "checked", "algo=tr_grpo", "trainer.total_training_steps=2", "trainer.save_freq=-1",
+        "trainer.n_gpus_per_node=2",
+        "actor_rollout_ref.actor.policy_loss._target_=checked_loss.CheckedLossConfig",
+        "actor_rollout_ref.actor.policy_loss.loss_mode=checked",
+    )  # fmt: skip
+    run.start()
+    assert run.wait(START + 240) == 0, run.log[-3000:]
+    run.assert_nothing_left()
+    assert list(run.metrics) == [1, 2]
+    for step in run.metrics.values():
+        assert step["actor/equal_to_verl"] == 1.0
+        assert step["actor/tr/weight_mean"] == 1.0
+        assert step["training/rollout_probs_diff_max"] < 1e-3
+    assert max(step["actor/gradient_at_log_prob"] for step in run.metrics.values()) > 0
+
+
+def test_tr_grpo_survives_ctrl_c_and_kill(new_run: NewRun) -> None:
+    run = new_run("tr_grpo", "algo=tr_grpo", "trainer.total_training_steps=40", "trainer.save_freq=1")
+
+    run.start()
+    run.wait_until(lambda: run.last_checkpoint >= 1 and 1 in run.metrics, START)
+    interrupted = time.monotonic()
+    run.send(signal.SIGINT)
+    assert run.wait(20) == 130
+    assert time.monotonic() - interrupted < 20
+    run.assert_nothing_left()
+    assert "resumes from it" in run.log
+    first = run.last_checkpoint
+    assert first >= 1
+
+    run.start()
+    run.wait_until(lambda: run.last_checkpoint >= first + 2 and first + 2 in run.metrics, START)
+    run.send(signal.SIGKILL)
+    run.wait(10)
+    run.assert_nothing_left(seconds=60)
+    second = run.last_checkpoint
+    assert second >= first + 2
+
+    run.start(f"trainer.total_training_steps={second + 2}")
+    assert run.wait(START) == 0, run.log[-3000:]
+    run.assert_nothing_left()
+    assert run.last_checkpoint == second + 2
+    # Each start has a metrics file of its own: nothing measured is lost, and the steps go on.
+    assert len(list(run.folder.glob("metrics-*.jsonl"))) == 3
+    assert list(run.metrics) == list(range(1, second + 3))
+    for step in run.metrics.values():
+        assert 1.0 < step["actor/tr/weight_mean"] <= 1.4
+        counts = [step[f"actor/tr_tokens/{part}"] for part in ("at_lower", "in_ramp", "at_upper")]
+        assert sum(counts) == pytest.approx(step["actor/tr_tokens/all"])
+
+
+def test_scoring_errors_are_written_and_stop_the_run(new_run: NewRun, files: Path, tmp_path: Path) -> None:
+    table = pq.read_table(files / "data/train.parquet")
+    rows = table.to_pylist()
+    for row in rows[1:]:  # preflight reads the first row
+        row["reward_model"]["ground_truth"] = "nobody knows"
+    path = tmp_path / "broken.parquet"
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), path)
+
+    run = new_run("errors", f"data.train_files={path}", "trainer.total_training_steps=2")
+    run.start()
+    assert run.wait(START + 60) == 1
+    run.assert_nothing_left()
+    last = run.log.rstrip().splitlines()[-1]
+    assert "no reward" in last or "no materializable trajectories" in last, last
+    (errors,) = run.folder.glob("scoring_errors-*.jsonl")
+    record = json.loads(errors.read_text().splitlines()[0])
+    assert record["ground_truth"] == "nobody knows"
+    assert "ValueError" in record["error"]
+    assert record["response"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (["algo=trgrpo"], "grpo, tr_grpo"),
+        (["algo=tr_grpo", "actor_rollout_ref.actor.policy_loss.lower=2"], "exceeds upper"),
+        (["data.train_files=gone.parquet"], "no such file"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2_before_ray(new_run: NewRun, overrides: list[str], words: str) -> None:
+    run = new_run("bad", *overrides)
+    run.start()
+    assert run.wait(60) == 2
+    lines = [line for line in run.log.splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1
+    assert words in lines[0]
+    assert "Traceback" not in run.log
+    assert not run.folder.exists()

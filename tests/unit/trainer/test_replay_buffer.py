@@ -1,0 +1,90 @@
+"""The replay buffer: built by verl as its own would be, polls fast, counts verdicts and missing rewards."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from omegaconf import DictConfig
+from verl.trainer.ppo.v1 import PPOTrainerSync
+from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer, ReplayBufferAsync
+
+from tr_grpo.trainer import replay_buffer as module
+from tr_grpo.trainer.compose import compose
+from tr_grpo.trainer.replay_buffer import AccountingReplayBuffer, AccountingReplayBufferAsync
+
+COMPARED = (
+    "train_batch_size",
+    "gen_batch_size",
+    "sync_refill_failed_groups",
+    "filter_groups_metric",
+    "max_inflight_gen_batches",
+    "max_off_policy_threshold",
+    "max_off_policy_strategy",
+)
+FILTER = ["algorithm.filter_groups.enable=true", "algorithm.filter_groups.metric=acc"]
+
+
+def built(config: DictConfig) -> ReplayBuffer:
+    """What verl's trainer builds from ``config``."""
+    trainer = object.__new__(PPOTrainerSync)
+    trainer.config, trainer.trainer_mode = config, config.trainer.v1.trainer_mode
+    return trainer._build_replay_buffer()
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        [],
+        ["trainer.v1.sampler.sync_refill_failed_groups=true"],
+        FILTER,
+        [*FILTER, "algorithm.filter_groups.max_inflight_gen_batches=3"],
+    ],
+)
+def test_verl_builds_ours_with_what_it_gives_its_own(overrides: list[str]) -> None:
+    config = compose(overrides)
+    ours = built(config)
+    config.trainer.v1.sampler.custom_sampler.path = None
+    verls = built(config)
+    assert type(ours) is AccountingReplayBuffer
+    assert type(verls) is ReplayBuffer
+    assert {name: getattr(ours, name) for name in COMPARED} == {name: getattr(verls, name) for name in COMPARED}
+    assert (ours.poll_interval, verls.poll_interval) == (0.05, 2.0)
+
+
+def test_asynchronous_trainers_get_the_asynchronous_buffer() -> None:
+    buffer = built(compose(["trainer.v1.trainer_mode=colocate_async"]))
+    assert type(buffer) is AccountingReplayBufferAsync
+    assert isinstance(buffer, ReplayBufferAsync)
+    assert buffer.poll_interval == 0.05
+
+
+class Batch(SimpleNamespace):
+    pass
+
+
+def sampled(monkeypatch: pytest.MonkeyPatch, keys: list[str], infos: list[dict[str, float]], partition: str) -> Any:
+    batch = Batch(keys=keys, partition_id=partition)
+    monkeypatch.setattr(ReplayBuffer, "sample", lambda self, *args: (batch, {"from_verl": 1.0}))
+    monkeypatch.setattr(
+        module.tq, "kv_batch_get", lambda **kwargs: {"extra_fields": [{"reward_extra_info": info} for info in infos]}
+    )
+    return built(compose(["actor_rollout_ref.rollout.n=2"])).sample(3, partition, batch_size=2)
+
+
+def test_verdicts_are_averaged_over_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    infos = [{"acc": 1.0, "verdict_right": 1.0}] + 3 * [{"acc": 0.0, "verdict_right": 0.0}]
+    _, metrics = sampled(monkeypatch, ["a_0_0", "a_1_0", "b_0_0", "b_1_0"], infos, "train")
+    assert metrics == {"from_verl": 1.0, "reward/unscored_share": 0.0, "reward/acc": 0.25, "reward/verdict_right": 0.25}
+
+
+@pytest.mark.parametrize("partition", ["train", "val"])
+def test_missing_rewards_stop_the_run(monkeypatch: pytest.MonkeyPatch, partition: str) -> None:
+    keys = ["a_0_0", "a_1_0", "b_0_0"] if partition == "train" else ["a_0_0"]
+    with pytest.raises(RuntimeError, match=r"step 3 .*1 of \d responses have no reward"):
+        sampled(monkeypatch, keys, [{}] * 3, partition)
+
+
+def test_several_outputs_of_one_session_count_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = ["a_0_0", "a_0_1", "a_1_0", "b_0_0", "b_1_0"]
+    _, metrics = sampled(monkeypatch, keys, [{"acc": 1.0, "pred": "7"}] * 5, "train")
+    assert metrics == {"from_verl": 1.0, "reward/unscored_share": 0.0, "reward/acc": 1.0}
