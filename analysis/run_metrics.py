@@ -43,7 +43,5 @@ def column(steps: dict[int, Metrics], key: str) -> tuple[list[int], list[float]]
 
 
 def weight_mean(metrics: Metrics) -> float | None:
-    """The exact token mean of the weight over a step (see ``recipe/weights.py``); None for plain GRPO."""
-    if "actor/tr_tokens/all" not in metrics:
-        return None
-    return metrics["actor/tr_tokens/weighted"] / metrics["actor/tr_tokens/all"]
+    """The token mean of the weight, averaged over a step's updates; None where it was not measured."""
+    return metrics.get("actor/tr/weight_mean")

@@ -7,17 +7,6 @@ import torch
 from verl.trainer.ppo.core_algos import get_policy_loss_fn, register_policy_loss
 
 from tr_grpo.recipe.policy_loss import TRGRPOLossConfig, tr_grpo_loss
-from tr_grpo.recipe.weights import SigmoidWeight
-
-
-class One(SigmoidWeight):
-    """Weight 1 for every token: what the config refuses, since it is plain GRPO."""
-
-    def __post_init__(self) -> None:
-        return None
-
-    def __call__(self, probability: torch.Tensor) -> torch.Tensor:
-        return torch.ones_like(probability)
 
 
 @dataclass
@@ -25,9 +14,7 @@ class CheckedLossConfig(TRGRPOLossConfig):
     """``tr_grpo`` at weight 1, checked against ``vanilla`` at each micro-batch."""
 
     loss_mode: str = "checked"
-
-    def weight(self) -> SigmoidWeight:
-        return One()
+    shape: str = "uniform"
 
 
 @register_policy_loss("checked")

@@ -37,8 +37,8 @@ def test_no_run_is_no_metrics(tmp_path: Path) -> None:
     assert read_metrics(tmp_path / "nothing") == {}
 
 
-def test_weight_mean_is_the_ratio_of_the_counts() -> None:
-    assert weight_mean({"actor/tr_tokens/all": 4.0, "actor/tr_tokens/weighted": 5.0}) == 1.25
+def test_weight_mean_is_none_where_it_was_not_measured() -> None:
+    assert weight_mean({"actor/tr/weight_mean": 1.25}) == 1.25
     assert weight_mean({"actor/grad_norm": 1.0}) is None
 
 
@@ -59,7 +59,7 @@ def fake_run(accuracy: tuple[float, float], weight: float | None) -> dict[int, d
     for step in (1, 2, 3):
         run[step] = {REWARD: 0.1 * step, GRADIENT_NORM: 0.2, "timing_s/step": 4.0 - step}
         if weight is not None:
-            run[step] |= {"actor/tr_tokens/all": 10.0, "actor/tr_tokens/weighted": 10.0 * weight}
+            run[step] |= {"actor/tr/weight_mean": weight}
     run[3][ACCURACY] = accuracy[1]
     return run
 

@@ -8,7 +8,7 @@ from verl.utils.config import omega_conf_to_dataclass
 from verl.workers.config import FSDPActorConfig
 
 from tr_grpo.recipe.policy_loss import TRGRPOLossConfig, tr_grpo_loss
-from tr_grpo.recipe.weights import SigmoidWeight
+from tr_grpo.recipe.weights import TokenWeight
 
 LOW, HIGH, DUAL = 0.2, 0.28, 3.0
 
@@ -49,8 +49,7 @@ def closed_form(tensors: dict[str, Tensor]) -> Tensor:
     """-mean over tokens of w * min(r A, clip(r) A), with the dual clip for A < 0, written from the formula."""
     r = (tensors["log_prob"] - tensors["old_log_prob"]).exp()
     a, mask = tensors["advantages"], tensors["response_mask"]
-    # verl computes in the dtype it gets; the weight's probability is float32.
-    w = SigmoidWeight()(tensors["log_prob"].detach().float().exp())
+    w = TokenWeight()(tensors["log_prob"].detach().exp())
     surrogate = torch.minimum(r * a, r.clamp(1 - LOW, 1 + HIGH) * a)
     surrogate = torch.where(a < 0, torch.maximum(surrogate, DUAL * a), surrogate)
     return -((w * surrogate) * mask).sum() / mask.sum()
@@ -73,18 +72,16 @@ def test_gradient_of_each_token_is_the_baselines_times_its_weight() -> None:
     plain, _ = get_policy_loss_fn("vanilla")(**tensors, config=actor())
     (with_weight,) = torch.autograd.grad(weighted, tensors["log_prob"])
     (without,) = torch.autograd.grad(plain, tensors["log_prob"])
-    w = SigmoidWeight()(tensors["log_prob"].detach().float().exp())
+    w = TokenWeight()(tensors["log_prob"].detach().exp())
     torch.testing.assert_close(with_weight, w * without)
 
 
 @pytest.mark.parametrize("mode", ["token-mean", "seq-mean-token-sum", "seq-mean-token-mean", "seq-mean-token-sum-norm"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_weight_one_equals_verls_loss_bit_for_bit(
-    mode: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_weight_one_equals_verls_loss_bit_for_bit(mode: str, dtype: torch.dtype) -> None:
     tensors = batch(dtype=dtype)
-    monkeypatch.setattr(SigmoidWeight, "__call__", lambda self, probability: torch.ones_like(probability))
-    ours, our_metrics = tr_grpo_loss(**tensors, loss_agg_mode=mode, config=actor())
+    uniform = actor(TRGRPOLossConfig(shape="uniform"))
+    ours, our_metrics = tr_grpo_loss(**tensors, loss_agg_mode=mode, config=uniform)
     verls, verl_metrics = get_policy_loss_fn("vanilla")(**tensors, loss_agg_mode=mode, config=actor())
     (our_gradient,) = torch.autograd.grad(ours, tensors["log_prob"])
     (verl_gradient,) = torch.autograd.grad(verls, tensors["log_prob"])
@@ -128,7 +125,7 @@ def test_importance_weights_reach_the_base_loss() -> None:
 def test_verl_instantiates_the_config_from_its_target_and_finds_the_loss() -> None:
     config = omega_conf_to_dataclass({"_target_": "tr_grpo.recipe.policy_loss.TRGRPOLossConfig", "tau": 5.0})
     assert isinstance(config, TRGRPOLossConfig)
-    assert config.weight() == SigmoidWeight(tau=5.0)
+    assert config.weight() == TokenWeight(tau=5.0)
     assert get_policy_loss_fn(config.loss_mode) is tr_grpo_loss
 
 
