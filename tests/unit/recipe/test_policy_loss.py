@@ -1,139 +1,156 @@
-"""The loss ``tr_grpo``: value and gradient against the closed form, and bit-equality with verl at w = 1."""
+"""How verl finds the loss, and which of its knobs are refused before a run starts."""
+
+from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from loss_cases import actor, batch
 from verl.trainer.ppo.core_algos import get_policy_loss_fn
 from verl.utils.config import omega_conf_to_dataclass
-from verl.workers.config import FSDPActorConfig
 
-from tr_grpo.recipe.policy_loss import TRGRPOLossConfig, tr_grpo_loss
+from tr_grpo.recipe.composition import LOSSES
+from tr_grpo.recipe.policy_loss import (
+    LOSS_NAME,
+    PLACEMENTS,
+    PROBABILITIES,
+    MeasuredLossConfig,
+    TRGRPOLossConfig,
+    token_weights,
+    tr_grpo_loss,
+)
 from tr_grpo.recipe.weights import TokenWeight
 
-LOW, HIGH, DUAL = 0.2, 0.28, 3.0
 
-
-def actor(
-    policy_loss: TRGRPOLossConfig | None = None, tokens: int | None = None, rows: int | None = None
-) -> FSDPActorConfig:
-    config = FSDPActorConfig(
-        strategy="fsdp2",
-        rollout_n=4,
-        ppo_mini_batch_size=4,
-        ppo_micro_batch_size_per_gpu=4,
-        clip_ratio_low=LOW,
-        clip_ratio_high=HIGH,
-        clip_ratio_c=DUAL,
-        policy_loss=policy_loss or TRGRPOLossConfig(),
-    )
-    if tokens is not None:
-        config.global_batch_info.update(
-            dp_size=1, batch_num_tokens=tokens, global_batch_size=rows, loss_scale_factor=None
-        )
-    return config
-
-
-def batch(rows: int = 6, length: int = 9, dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
-    generator = torch.Generator().manual_seed(3)
-    old = torch.rand(rows, length, generator=generator, dtype=dtype).clamp(min=1e-4).log()
-    log_prob = (old + 0.4 * torch.randn(rows, length, generator=generator, dtype=dtype)).clamp(max=0.0)
-    return {
-        "old_log_prob": old,
-        "log_prob": log_prob.requires_grad_(),
-        "advantages": torch.randn(rows, 1, generator=generator, dtype=dtype).expand(rows, length).clone(),
-        "response_mask": torch.rand(rows, length, generator=generator) < 0.8,
-    }
-
-
-def closed_form(tensors: dict[str, Tensor]) -> Tensor:
-    """-mean over tokens of w * min(r A, clip(r) A), with the dual clip for A < 0, written from the formula."""
-    r = (tensors["log_prob"] - tensors["old_log_prob"]).exp()
-    a, mask = tensors["advantages"], tensors["response_mask"]
-    w = TokenWeight()(tensors["log_prob"].detach().exp())
-    surrogate = torch.minimum(r * a, r.clamp(1 - LOW, 1 + HIGH) * a)
-    surrogate = torch.where(a < 0, torch.maximum(surrogate, DUAL * a), surrogate)
-    return -((w * surrogate) * mask).sum() / mask.sum()
-
-
-def test_value_and_gradient_equal_the_closed_form() -> None:
-    tensors = batch()
-    expected = closed_form(tensors)
-    (expected_gradient,) = torch.autograd.grad(expected, tensors["log_prob"])
-    value, _ = tr_grpo_loss(**tensors, config=actor())
-    (gradient,) = torch.autograd.grad(value, tensors["log_prob"])
-    torch.testing.assert_close(value, expected)
-    torch.testing.assert_close(gradient, expected_gradient)
-    assert gradient.abs().max() > 0
-
-
-def test_gradient_of_each_token_is_the_baselines_times_its_weight() -> None:
-    tensors = batch()
-    weighted, _ = tr_grpo_loss(**tensors, config=actor())
-    plain, _ = get_policy_loss_fn("vanilla")(**tensors, config=actor())
-    (with_weight,) = torch.autograd.grad(weighted, tensors["log_prob"])
-    (without,) = torch.autograd.grad(plain, tensors["log_prob"])
-    w = TokenWeight()(tensors["log_prob"].detach().exp())
-    torch.testing.assert_close(with_weight, w * without)
-
-
-@pytest.mark.parametrize("mode", ["token-mean", "seq-mean-token-sum", "seq-mean-token-mean", "seq-mean-token-sum-norm"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_weight_one_equals_verls_loss_bit_for_bit(mode: str, dtype: torch.dtype) -> None:
-    tensors = batch(dtype=dtype)
-    uniform = actor(TRGRPOLossConfig(shape="uniform"))
-    ours, our_metrics = tr_grpo_loss(**tensors, loss_agg_mode=mode, config=uniform)
-    verls, verl_metrics = get_policy_loss_fn("vanilla")(**tensors, loss_agg_mode=mode, config=actor())
-    (our_gradient,) = torch.autograd.grad(ours, tensors["log_prob"])
-    (verl_gradient,) = torch.autograd.grad(verls, tensors["log_prob"])
-    assert torch.equal(ours, verls)
-    assert torch.equal(our_gradient, verl_gradient)
-    assert verl_metrics.items() <= our_metrics.items()
-
-
-def test_micro_batches_add_up_to_the_whole() -> None:
-    tensors = batch(rows=6)
-    tokens = int(tensors["response_mask"].sum())
-    whole, _ = tr_grpo_loss(**tensors, config=actor(tokens=tokens, rows=6))
-    parts = [
-        tr_grpo_loss(**{name: tensor[rows] for name, tensor in tensors.items()}, config=actor(tokens=tokens, rows=6))[0]
-        for rows in (slice(0, 1), slice(1, 4), slice(4, 6))
-    ]
-    torch.testing.assert_close(sum(parts), whole)
-    (whole_gradient,) = torch.autograd.grad(whole, tensors["log_prob"])
-    (split_gradient,) = torch.autograd.grad(sum(parts), tensors["log_prob"])
-    torch.testing.assert_close(split_gradient, whole_gradient)
-
-
-def test_masked_tokens_have_no_gradient_and_no_influence() -> None:
-    tensors = batch()
-    value, metrics = tr_grpo_loss(**tensors, config=actor())
-    (gradient,) = torch.autograd.grad(value, tensors["log_prob"])
-    assert not gradient[~tensors["response_mask"]].any()
-    disturbed = tensors | {"log_prob": torch.where(tensors["response_mask"], tensors["log_prob"].detach(), -3.0)}
-    value_disturbed, metrics_disturbed = tr_grpo_loss(**disturbed, config=actor())
-    assert torch.equal(value.detach(), value_disturbed)
-    assert metrics == metrics_disturbed
-
-
-def test_importance_weights_reach_the_base_loss() -> None:
-    tensors = batch()
-    plain, _ = tr_grpo_loss(**tensors, config=actor())
-    halved, _ = tr_grpo_loss(**tensors, config=actor(), rollout_is_weights=torch.full_like(tensors["advantages"], 0.5))
-    torch.testing.assert_close(halved, 0.5 * plain)
+def refusal(knobs: type[MeasuredLossConfig], **values: Any) -> str:
+    with pytest.raises(ValueError, match=r"\w") as caught:
+        knobs(**values)
+    return str(caught.value)
 
 
 def test_verl_instantiates_the_config_from_its_target_and_finds_the_loss() -> None:
     config = omega_conf_to_dataclass({"_target_": "tr_grpo.recipe.policy_loss.TRGRPOLossConfig", "tau": 5.0})
     assert isinstance(config, TRGRPOLossConfig)
     assert config.weight() == TokenWeight(tau=5.0)
+    assert config.loss_mode == LOSS_NAME == "tr_grpo"
     assert get_policy_loss_fn(config.loss_mode) is tr_grpo_loss
 
 
-def test_an_unknown_base_loss_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"base_loss='vanila'.*vanilla"):
-        TRGRPOLossConfig(base_loss="vanila")
+def test_every_knob_of_the_weight_reaches_it() -> None:
+    sigmoid = {"shape": "reverse", "alpha": 1.9, "tau": 8.0, "mu": 0.3, "lower": 0.5, "upper": 1.6}
+    assert TRGRPOLossConfig(**sigmoid).weight() == TokenWeight(**sigmoid)
+    assert TRGRPOLossConfig(shape="linear", a=0.2).weight() == TokenWeight("linear", a=0.2)
+    assert TRGRPOLossConfig().weight() == TokenWeight()
 
 
-def test_it_cannot_weigh_itself() -> None:
-    with pytest.raises(ValueError, match="base_loss"):
-        TRGRPOLossConfig(base_loss="tr_grpo")
+def test_the_defaults_are_plain_tr_grpo_with_its_diagnostics() -> None:
+    config = TRGRPOLossConfig()
+    assert (config.base_loss, config.probability, config.placement) == ("vanilla", "current", "advantage")
+    assert not any((config.normalize, config.weighted_kl, config.lopti_threshold, config.sharpness_every))
+    assert config.diagnostics
+    assert (config.sharpness_rho, config.hessian_iterations) == (0.05, 0)
+    assert config.needs_engine is None
+    assert config.batch_mean is None
+    assert not config.engine_attached
+
+
+def test_the_engines_fields_cannot_be_set_by_a_user() -> None:
+    for name in ("batch_mean", "engine_attached"):
+        with pytest.raises(TypeError, match=name):
+            TRGRPOLossConfig(**{name: 1.0})
+
+
+def test_what_the_weight_refuses_is_refused_here() -> None:
+    assert refusal(TRGRPOLossConfig, lower=1.5) == "lower=1.5 exceeds upper=1.4: exchange them or widen the clip"
+
+
+@pytest.mark.parametrize(("key", "known"), [("probability", PROBABILITIES), ("placement", PLACEMENTS)])
+def test_an_unknown_choice_is_refused_with_the_known_ones(key: str, known: tuple[str, ...]) -> None:
+    assert refusal(TRGRPOLossConfig, **{key: "new"}) == f"{key}='new' is not known; choose one of: {', '.join(known)}"
+
+
+def test_an_unknown_base_loss_and_the_loss_itself_are_refused_with_the_known_ones() -> None:
+    for name in ("vanila", LOSS_NAME):
+        text = refusal(TRGRPOLossConfig, base_loss=name)
+        assert text.startswith(f"base_loss={name!r} ")
+        assert all(known in text for known in LOSSES)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ({"normalize": True}, ("normalize=true", "probability=current", "set probability=old")),
+        ({"normalize": True, "probability": "old", "placement": "ratio"}, ("normalize=true", "placement=ratio")),
+        ({"placement": "ratio", "base_loss": "gspo"}, ("placement=ratio", "base_loss=gspo", "vanilla")),
+        ({"sharpness_every": -1}, ("sharpness_every=-1",)),
+        ({"hessian_iterations": -2}, ("hessian_iterations=-2",)),
+        ({"sharpness_rho": 0.0}, ("sharpness_rho=0.0 must be positive",)),
+        ({"sharpness_rho": float("nan")}, ("sharpness_rho=nan must be positive",)),
+        ({"hessian_iterations": 3}, ("hessian_iterations", "sharpness_every=0")),
+        ({"lopti_threshold": 1.0}, ("lopti_threshold=1.0",)),
+        ({"lopti_threshold": -0.1}, ("lopti_threshold=-0.1",)),
+    ],
+)
+def test_values_that_make_no_sense_or_do_not_go_together_are_refused(
+    values: dict[str, Any], words: tuple[str, ...]
+) -> None:
+    text = refusal(TRGRPOLossConfig, **values)
+    for word in words:
+        assert word in text
+
+
+def test_the_ends_of_the_ranges_are_accepted() -> None:
+    for values in (
+        {"sharpness_every": 1, "hessian_iterations": 1, "sharpness_rho": 1e-6},
+        {"lopti_threshold": 0.999},
+        {"normalize": True, "probability": "old"},
+    ):
+        TRGRPOLossConfig(**values)
+
+
+@pytest.mark.parametrize(
+    ("values", "knob"),
+    [
+        ({"normalize": True, "probability": "old"}, "normalize"),
+        ({"weighted_kl": True}, "weighted_kl"),
+        ({"lopti_threshold": 0.5}, "lopti_threshold"),
+    ],
+)
+def test_a_knob_that_only_the_engine_can_carry_out_is_refused_without_it(values: dict[str, Any], knob: str) -> None:
+    knobs = TRGRPOLossConfig(**values)
+    assert knobs.needs_engine == knob
+    with pytest.raises(ValueError, match=f"^{knob} needs the project's engine.*VERL_ENGINE_VENDOR=tr_grpo"):
+        tr_grpo_loss(**batch(), config=actor(knobs))
+    knobs.engine_attached = True
+    tr_grpo_loss(**batch(), config=actor(knobs))
+
+
+def test_a_measured_loss_of_verl_needs_the_engine_only_for_lopti() -> None:
+    assert MeasuredLossConfig().needs_engine is None
+    assert MeasuredLossConfig(lopti_threshold=0.5).needs_engine == "lopti_threshold"
+
+
+def test_without_verls_config_it_says_so() -> None:
+    with pytest.raises(ValueError, match="tr_grpo needs verl's actor config"):
+        tr_grpo_loss(**batch())
+
+
+def test_weights_are_positive_detached_and_at_least_float32() -> None:
+    low = torch.full((2, 3), -0.5, dtype=torch.bfloat16, requires_grad=True)
+    w = token_weights(TRGRPOLossConfig(), low, low)
+    assert w.dtype == torch.float32
+    assert not w.requires_grad
+    assert token_weights(TRGRPOLossConfig(), low.double(), low.double()).dtype == torch.float64
+    knobs = TRGRPOLossConfig(probability="old", normalize=True)
+    knobs.batch_mean = 2.0
+    assert torch.equal(token_weights(knobs, low, low), w / 2)
+
+
+def test_every_base_loss_and_aggregation_receives_what_it_was_given() -> None:
+    tensors = batch()
+    sums = {
+        mode: tr_grpo_loss(**tensors, loss_agg_mode=mode, config=actor())[0].item()
+        for mode in ("token-mean", "token-sum")
+    }
+    assert sums["token-sum"] == pytest.approx(sums["token-mean"] * tensors["response_mask"].sum().item())
+    gpg = tr_grpo_loss(**tensors, config=actor(TRGRPOLossConfig(base_loss="gpg")))[0]
+    assert gpg.item() != pytest.approx(sums["token-mean"])
