@@ -20,8 +20,8 @@ GROUPS = ("algo", "task", "llm", "cluster", "track")
 
 
 def options(group: str) -> list[str]:
-    """The names that can follow ``group=`` on the command line."""
-    return sorted(path.stem for path in (CONFIG_FOLDER / group).glob("*.yaml"))
+    """The names that can follow ``group=`` on the command line; a file ``_name`` is a part that others include."""
+    return sorted(path.stem for path in (CONFIG_FOLDER / group).glob("[!_]*.yaml"))
 
 
 def compose(overrides: Sequence[str]) -> DictConfig:
