@@ -22,6 +22,9 @@ from tr_grpo.data_prep.tiny_model.traces import careful_trace, hasty_trace, reca
 Progress = Callable[[str, int, int, float], None]
 """Called after each step with (stage, step from 1, steps, loss)."""
 
+Answer = Callable[[Puzzle, bool, Random], str]
+"""The response to teach for a puzzle; hasty if the flag is true; may draw from the random numbers."""
+
 Part = tuple[torch.Tensor, torch.Tensor]
 """Tokens (examples, length) as int64 and the weight of each token's loss (same shape) as float32."""
 PARTS = 4  # slices of a batch by length, which saves a third of the time that padding would cost
@@ -72,6 +75,11 @@ def new_model(tokenizer: PreTrainedTokenizerFast, seed: int) -> Qwen2ForCausalLM
     )
 
 
+def terse(puzzle: Puzzle, hasty: bool, rng: Random) -> str:
+    """The shipped model's wording: one way to say each thing."""
+    return hasty_trace(puzzle, rng) if hasty else careful_trace(puzzle)
+
+
 def run_stage(
     model: Qwen2ForCausalLM,
     tokenizer: PreTrainedTokenizerFast,
@@ -79,9 +87,10 @@ def run_stage(
     stage: Stage,
     seed: int,
     progress: Progress | None = None,
+    answer: Answer = terse,
 ) -> list[float]:
     """Train ``model`` in place for ``stage.steps`` steps; returns the loss of each step (nats a weighted token)."""
-    batches = draw_batches(tokenizer, puzzles, stage, seed)
+    batches = draw_batches(tokenizer, puzzles, stage, seed, answer)
     optimizer = torch.optim.AdamW(model.parameters(), lr=stage.lr, betas=(0.9, 0.98), weight_decay=0.01)
     losses = []
     model.train()
@@ -122,7 +131,7 @@ def weighted_loss_sum(model: Qwen2ForCausalLM, tokens: torch.Tensor, weights: to
 
 
 def draw_batches(
-    tokenizer: PreTrainedTokenizerFast, puzzles: Sequence[Puzzle], stage: Stage, seed: int
+    tokenizer: PreTrainedTokenizerFast, puzzles: Sequence[Puzzle], stage: Stage, seed: int, answer: Answer = terse
 ) -> Iterator[list[Part]]:
     """Endless batches, each cut into ``PARTS``: every size of puzzle has the same share of a batch."""
     rng = Random(f"tiny_model/{stage.name}/{seed}")
@@ -135,8 +144,7 @@ def draw_batches(
         for i in range(stage.batch):
             puzzle = recast(rng.choice(by_size[current[i % len(current)]]), names, rng)
             prompts.append(chat_text(tokenizer, puzzle))
-            hasty = rng.random() < stage.hasty_share
-            responses.append(hasty_trace(puzzle, rng) if hasty else careful_trace(puzzle))
+            responses.append(answer(puzzle, rng.random() < stage.hasty_share, rng))
         yield collate(tokenizer, prompts, responses, stage.prompt_weight)
 
 
