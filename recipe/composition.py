@@ -3,6 +3,19 @@
 A weight w > 0 without gradient, multiplied onto the advantage, acts on a loss exactly as a per-token factor of
 its gradient where the loss is positively homogeneous in each token's advantage. Most of verl's losses are; the
 others are told apart here. ``docs/method.md`` prints this table, ``test_composition.py`` proves it cell by cell.
+
+What stands beside a policy loss stays as it is: the entropy bonus and the KL loss are added by verl and not
+weighted (but for ``weighted_kl``), and importance weights (``rollout_is_weights``, decoupled rollout correction)
+multiply the weighted loss as they multiply the plain one.
+
+Bypass mode (``algorithm.rollout_correction.bypass_mode``) takes vLLM's log-probabilities for the old policy's:
+
+* verl's V1 trainer does that and nothing else: the loss stays the configured one, its ratio and
+  ``probability=old`` are then of vLLM's policy.
+* verl's V0 trainer also sets ``loss_mode=bypass_mode`` on the driver, so what its workers train depends on
+  whether they were built before: with a loss of ours preflight refuses it (TR419).
+* ``base_loss=bypass_mode`` is the loss of that name. It computes its own importance weights and rejections, from
+  ``policy_loss.rollout_correction``, which neither trainer fills in time for its workers: it has to be set there.
 """
 
 from dataclasses import dataclass
@@ -13,7 +26,7 @@ class Verdict(StrEnum):
     """What becomes of a loss when its advantages are weighted."""
 
     WORKS = "works"
-    """Each token's gradient is w times what it was; clipping decisions stay verl's."""
+    """Each token's gradient is w times what it was; which tokens are clipped does not depend on w."""
     DIFFERS = "works but means something else"
     REFUSED = "refused"
 
@@ -37,15 +50,15 @@ LOSSES: dict[str, Composition] = {
     "cispo": Composition(WORKS, "w sg(clip(r)) A log pi"),
     "gpg": Composition(WORKS, "w A log pi; there is no ratio and no clip"),
     "sapo": Composition(WORKS, "w gate(r) A; the gate depends on A's sign only", aggregates=False),
-    "dppo_tv": Composition(WORKS, "w r A log pi where the divergence mask allows it; the mask depends on A's sign only"),
-    "dppo_kl": Composition(WORKS, "w r A log pi where the divergence mask allows it; the mask depends on A's sign only"),
+    "dppo_tv": Composition(WORKS, "w sg(r) A log pi where the divergence allows it, whose mask sees A's sign only"),
+    "dppo_kl": Composition(WORKS, "w sg(r) A log pi where the divergence allows it, whose mask sees A's sign only"),
     "bypass_mode": Composition(
-        WORKS, "weights what verl dispatches to (ppo_clip or reinforce); w is of the trained policy, not of vLLM's"
+        WORKS, "weights what verl dispatches to (ppo_clip or reinforce); its rejections and importance weights see no A"
     ),
     "gspo": Composition(
         DIFFERS,
-        "the ratio and the clip are the sequence's; w only shares the sequence's gradient out among its tokens, "
-        "so a clipped sequence has none whatever its tokens' weights",
+        "GSPO treats all tokens of a sequence alike, and w no longer does; ratio and clip stay the sequence's, so a "
+        "clipped sequence has no gradient whatever its tokens' weights",
     ),
     "geo_mean": Composition(
         DIFFERS,
