@@ -26,7 +26,13 @@ from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 from verl.workers.utils.padding import no_padding_2_padding
 
 from tr_grpo.recipe.gradient_norms import GradientNorms
-from tr_grpo.recipe.policy_loss import MeasuredLossConfig, TRGRPOLossConfig, require_finite, token_weights
+from tr_grpo.recipe.policy_loss import (
+    MeasuredLossConfig,
+    NonFiniteLogProbError,
+    TRGRPOLossConfig,
+    require_finite,
+    token_weights,
+)
 from tr_grpo.recipe.sharpness import ascent, top_eigenvalue
 from tr_grpo.recipe.token_ledger import TokenLedger, WeightRange, describe
 
@@ -65,8 +71,8 @@ class MeasuredLoss:
         try:
             loss, metrics = self.loss_function(model_output=model_output, data=data, dp_group=dp_group)
             require_finite(loss, log_prob, mask)
-        except FloatingPointError as error:
-            raise FloatingPointError(f"{error}; responses of the micro-batch: {_names(data)}") from error
+        except NonFiniteLogProbError as error:
+            raise FloatingPointError(f"{error}; {_sample(data, error.row)}") from error
         if self.ledger is not None and log_probs.requires_grad:
             advantages = padded(data["advantages"])
             ledger, probability = self.ledger, log_prob.float().exp()
@@ -193,9 +199,9 @@ def like(dense: Tensor, jagged: Tensor) -> Tensor:
     """The inverse of :func:`padded`: ``dense`` in the rows of ``jagged``."""
     if not jagged.is_nested:
         return dense
-    lengths = jagged.offsets().diff()
-    inside = torch.arange(dense.shape[1], device=dense.device) < lengths[:, None]
-    return torch.nested.nested_tensor_from_jagged(dense[inside], offsets=jagged.offsets())
+    # Row by row: a micro-batch's jagged tensors may be views with gaps, whose offsets do not tell the lengths.
+    rows = [row[: len(old)] for row, old in zip(dense, jagged.unbind(), strict=True)]
+    return torch.nested.as_nested_tensor(rows, layout=torch.jagged)
 
 
 def weight_range(knobs: MeasuredLossConfig) -> WeightRange:
@@ -272,9 +278,7 @@ def sharded_dot(left: Sequence[Tensor], right: Sequence[Tensor]) -> float:
     return total
 
 
-def _names(data: TensorDict) -> str:
-    """How a user finds the samples again: the uid or index that verl carries with each, else their number."""
-    for key in ("uid", "index"):
-        if key in data.keys():
-            return f"{key} {', '.join(str(name) for name in data[key])}"
-    return f"{len(data)} without a uid"
+def _sample(data: TensorDict, row: int) -> str:
+    """How a user finds a sample again: its row in the data file and its uid, as far as verl carries them."""
+    known = [key for key in ("data_source", "index", "uid") if key in data.keys()]  # noqa: SIM118 (a TensorDict)
+    return "sample " + (", ".join(f"{key}={data[row][key]}" for key in known) or "unknown: the batch has no uid")

@@ -28,12 +28,6 @@ PROBABILITIES = ("current", "old")
 PLACEMENTS = ("advantage", "ratio")
 
 
-@wrapt.when_imported("verl.workers.engine.fsdp.transformer_impl")
-def _register_engine(module: object) -> None:
-    """Importing verl's engine takes a second and warns of what is not installed; the driver needs neither."""
-    import tr_grpo.recipe.engine  # noqa: F401
-
-
 def _choose(key: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
         raise ValueError(f"{key}={value!r} is not known; choose one of: {', '.join(known)}")
@@ -167,6 +161,22 @@ def token_weights(knobs: TRGRPOLossConfig, log_prob: Tensor, old_log_prob: Tenso
     return w if knobs.batch_mean is None else w.div_(knobs.batch_mean)
 
 
+class NonFiniteLogProbError(FloatingPointError):
+    """A counted log-probability is NaN or infinite.
+
+    Attributes:
+        row: the response's row in the micro-batch.
+        token: the token's place in the response.
+    """
+
+    def __init__(self, log_prob: Tensor, bad: Tensor) -> None:
+        self.row, self.token = bad[0].tolist()
+        super().__init__(
+            f"the log-probability of token {self.token} of response {self.row} of the micro-batch is "
+            f"{log_prob[self.row, self.token].item()} ({len(bad)} such tokens in all): the policy's logits are not finite"
+        )
+
+
 def require_finite(loss: Tensor, log_prob: Tensor, response_mask: Tensor) -> None:
     """Stop where a NaN enters, instead of at the gradient norm of all ranks.
 
@@ -176,18 +186,17 @@ def require_finite(loss: Tensor, log_prob: Tensor, response_mask: Tensor) -> Non
         response_mask: true where the token counts, same shape.
 
     Raises:
-        FloatingPointError: the loss is not finite; names the first response and token at fault.
+        NonFiniteLogProbError: names the first response and token at fault.
+        FloatingPointError: the loss is not finite for another reason.
     """
     if torch.isfinite(loss):
         return
     bad = (~torch.isfinite(log_prob) & response_mask.bool()).nonzero()
     if len(bad):
-        row, token = bad[0].tolist()
-        where = f"the log-probability of token {token} of response {row} of the micro-batch is {log_prob[row, token]}"
-        raise FloatingPointError(f"{where} ({len(bad)} tokens in all): the policy's logits are not finite")
+        raise NonFiniteLogProbError(log_prob, bad)
     raise FloatingPointError(
-        f"the policy loss is {loss.item()} although every log-probability is finite: look at the advantages, the "
-        "importance weights and an empty batch"
+        f"the policy loss is {loss.item()} although every counted log-probability is finite: look at the "
+        "advantages, the importance weights, masked tokens and an empty batch"
     )
 
 
@@ -249,3 +258,10 @@ def tr_grpo_loss(
     )
     require_finite(loss, log_prob, response_mask)
     return loss, metrics | {key: metrics[key] + value for key, value in metrics_shift.items()}
+
+
+# At the end: where verl's engine is loaded already, this runs at once and the engine imports this module.
+@wrapt.when_imported("verl.workers.engine.fsdp.transformer_impl")
+def _register_engine(module: object) -> None:
+    """Importing verl's engine takes a second and warns of what is not installed; the driver needs neither."""
+    import tr_grpo.recipe.engine  # noqa: F401

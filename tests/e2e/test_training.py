@@ -52,7 +52,7 @@ def test_grpo_trains_and_vllm_answers_with_the_new_weights(new_run: NewRun, file
         assert sum(value for key, value in step.items() if key.startswith("reward/verdict_")) == pytest.approx(1.0)
         # vLLM sampled step k's responses after k - 1 weight syncs; the actor's log-probabilities of them agree.
         assert step["training/rollout_probs_diff_max"] < 1e-3
-        assert not [key for key in step if "actor/tr" in key]
+        assert step["actor/tr/weight_mean"] == 1.0  # measured, not weighted
     # A step whose groups each agree on their reward has no advantage, hence no gradient: that is GRPO's own.
     assert max(step["actor/grad_norm"] for step in metrics.values()) > 0
 
@@ -122,8 +122,12 @@ def test_tr_grpo_survives_ctrl_c_and_kill(new_run: NewRun) -> None:
     assert list(run.metrics) == list(range(1, second + 3))
     for step in run.metrics.values():
         assert 1.0 < step["actor/tr/weight_mean"] <= 1.4
-        counts = [step[f"actor/tr_tokens/{part}"] for part in ("at_lower", "in_ramp", "at_upper")]
-        assert sum(counts) == pytest.approx(step["actor/tr_tokens/all"])
+        for shares in (
+            "share_at_lower share_in_ramp share_at_upper",
+            "share_p_0_25 share_p_25_50 share_p_50_75 share_p_75_100",
+        ):
+            assert sum(step[f"actor/tr/{share}"] for share in shares.split()) == pytest.approx(1.0)
+        assert step["actor/update/grad_norm_max"] >= step["actor/grad_norm"]
 
 
 def test_scoring_errors_are_written_and_stop_the_run(new_run: NewRun, files: Path, tmp_path: Path) -> None:

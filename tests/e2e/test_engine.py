@@ -1,0 +1,113 @@
+"""The engine on real FSDP2 workers over gloo: measuring changes no bit, and the width changes no number."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from engine_update import CASES
+
+WIDTHS = (1, 2)
+# verl's own means over micro-batches, which do depend on how tokens fall into them.
+VERLS = {"actor/pg_clipfrac", "actor/pg_clipfrac_lower", "actor/ppo_kl"}
+ENVIRONMENT = {
+    "VERL_PLATFORM": "cpu",
+    "VERL_ENGINE_DEVICE": "cuda",
+    "VERL_USE_EXTERNAL_MODULES": "tr_grpo.trainer.cpu.plugin",
+    "TORCH_COMPILE_DISABLE": "1",
+    "OMP_NUM_THREADS": "1",
+}
+pytestmark = pytest.mark.e2e
+Results = dict[str, dict[str, Any]]
+
+
+def run(model: Path, width: int, folder: Path) -> Results:
+    """All cases on ``width`` ranks; time-boxed."""
+    out = folder / f"{width}.pt"
+    script = Path(__file__).with_name("engine_update.py")
+    ranks = [
+        subprocess.Popen(
+            [sys.executable, str(script), str(model), str(out), *CASES],
+            env=os.environ
+            | ENVIRONMENT
+            | {"RANK": str(rank), "WORLD_SIZE": str(width), "STORE": str(folder / f"store{width}")},
+            stdout=subprocess.DEVNULL,
+            stderr=(folder / f"{width}-{rank}.log").open("w"),
+        )
+        for rank in range(width)
+    ]
+    try:
+        statuses = [rank.wait(300) for rank in ranks]
+    finally:
+        for rank in ranks:
+            rank.kill()
+    assert statuses == [0] * width, (folder / f"{width}-0.log").read_text()[-3000:]
+    return torch.load(out, weights_only=True)
+
+
+@pytest.fixture(scope="module")
+def results(files: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[int, Results]:
+    folder = tmp_path_factory.mktemp("engine")
+    return {width: run(files / "model", width, folder) for width in WIDTHS}
+
+
+def test_measuring_grpo_changes_no_bit_of_verls_update(results: dict[int, Results]) -> None:
+    for width, cases in results.items():
+        verl, ours = cases["verl"], cases["grpo"]
+        assert (verl["engine"], ours["engine"]) == ("FSDPEngineWithLMHead", "MeasuredEngine")
+        assert verl["weights"].keys() == ours["weights"].keys()
+        for name, weight in verl["weights"].items():
+            assert torch.equal(weight, ours["weights"][name]), (width, name)
+        assert verl["metrics"].items() <= ours["metrics"].items()
+
+
+def test_a_probe_changes_no_bit_of_the_update(results: dict[int, Results]) -> None:
+    cases = results[2]
+    for name, weight in cases["tr_grpo"]["weights"].items():
+        assert torch.equal(weight, cases["probed"]["weights"][name]), name
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case not in ("verl", "nan")])
+def test_update_and_metrics_do_not_depend_on_the_number_of_ranks(case: str, results: dict[int, Results]) -> None:
+    alone = results[1][case]
+    for width in WIDTHS[1:]:
+        together = results[width][case]
+        assert alone["metrics"].keys() == together["metrics"].keys()
+        for key, value in alone["metrics"].items():
+            # The eigenvalue comes from differences of float32 gradients, whose last bits the width does change.
+            tolerance = 0.05 if key.endswith("top_eigenvalue") else 1e-4
+            if key not in VERLS:
+                assert together["metrics"][key] == pytest.approx(value, rel=tolerance, abs=1e-6), (width, key)
+        for name, weight in alone["weights"].items():
+            torch.testing.assert_close(together["weights"][name], weight, rtol=0, atol=2e-6)
+
+
+def test_every_case_makes_an_update_of_its_own(results: dict[int, Results]) -> None:
+    """Otherwise the equalities above could hold because a knob does nothing."""
+    weights = {case: result["weights"] for case, result in results[1].items() if case not in ("verl", "nan", "probed")}
+    names = list(weights)
+    for index, first in enumerate(names):
+        for second in names[index + 1 :]:
+            assert any(not torch.equal(weights[first][name], weights[second][name]) for name in weights[first])
+
+
+def test_normalised_weights_have_mean_one_over_all_ranks(results: dict[int, Results]) -> None:
+    for cases in results.values():
+        assert cases["tr_grpo"]["metrics"]["actor/tr/weight_mean"] > 1.01
+        assert cases["normalized"]["metrics"]["actor/tr/weight_mean"] == pytest.approx(1.0, abs=1e-6)
+
+
+def test_the_probes_slope_is_the_gradient_norm(results: dict[int, Results]) -> None:
+    for cases in results.values():
+        metrics = cases["probed"]["metrics"]
+        assert metrics["actor/sharpness/slope"] == pytest.approx(metrics["grad_norm"], rel=1e-5)
+        assert metrics["actor/sharpness/loss_rise"] > 0
+
+
+def test_a_nan_stops_every_width_and_names_the_sample(results: dict[int, Results]) -> None:
+    for cases in results.values():
+        assert "the log-probability of token 0 of response 0 of the micro-batch is nan" in cases["nan"]["error"]
+        assert "sample uid=prompt-0" in cases["nan"]["error"]
