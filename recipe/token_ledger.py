@@ -25,6 +25,8 @@ POPULATED = 0.01
 """A share of tokens from which an end of the weight's range counts as populated."""
 END = 0.1
 """The part of the weight's range, at either side, that is an end of it."""
+ROUNDING = 1e-6
+"""Relative: a clipped weight over a mean is not the clip over the mean to the last bit of float32."""
 
 
 @dataclass(frozen=True)
@@ -78,11 +80,13 @@ class TokenLedger:
         rows = torch.stack([torch.ones_like(w), w, mass, before, mass.square(), before.square()])
         self._table.index_add_(1, place.long(), rows.double())
         span = END * (self.range.highest - self.range.lowest)
+        # A weight that is constant is at its lower clip and its lower end, not at both.
+        at_lower, low_end = w <= self.range.lower * (1 + ROUNDING), w <= self.range.lowest + span
         flags = (
-            w <= self.range.lower,
-            w >= self.range.upper,
-            w <= self.range.lowest + span,
-            w >= self.range.highest - span,
+            at_lower,
+            (w >= self.range.upper * (1 - ROUNDING)) & ~at_lower,
+            low_end,
+            (w >= self.range.highest - span) & ~low_end,
             (mass == 0) & (advantages[keep] != 0) & (pi < 1),
             advantages[keep] != 0,
         )
