@@ -35,6 +35,7 @@ from tr_grpo.recipe.policy_loss import (
 )
 from tr_grpo.recipe.sharpness import ascent, top_eigenvalue
 from tr_grpo.recipe.token_ledger import TokenLedger, WeightRange, describe
+from tr_grpo.recipe.weights import CLIPPED
 
 VENDOR = "tr_grpo"
 HESSIAN_STEP = 1e-2
@@ -209,7 +210,9 @@ def weight_range(knobs: MeasuredLossConfig) -> WeightRange:
     if not isinstance(knobs, TRGRPOLossConfig):
         return WeightRange()
     weight, scale = knobs.weight(), knobs.batch_mean or 1.0
-    return WeightRange(weight.lower / scale, weight.upper / scale, weight.lowest / scale, weight.highest / scale)
+    ends = weight.lowest, weight.highest
+    clips = (weight.lower, weight.upper) if weight.shape in CLIPPED else ends
+    return WeightRange(*(value / scale for value in (*clips, *ends)))
 
 
 def weight_and_count(data: TensorDict, knobs: TRGRPOLossConfig) -> tuple[float, float]:

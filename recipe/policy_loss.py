@@ -173,7 +173,8 @@ class NonFiniteLogProbError(FloatingPointError):
         self.row, self.token = bad[0].tolist()
         super().__init__(
             f"the log-probability of token {self.token} of response {self.row} of the micro-batch is "
-            f"{log_prob[self.row, self.token].item()} ({len(bad)} such tokens in all): the policy's logits are not finite"
+            f"{log_prob[self.row, self.token].item()} ({len(bad)} such tokens in all): the policy's logits are not "
+            "finite"
         )
 
 

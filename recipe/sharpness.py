@@ -39,9 +39,7 @@ class Ascent:
 
 
 @torch.no_grad()
-def ascent(
-    parameters: Sequence[Tensor], loss: Callable[[], float], rho: float, dot: Dot = local_dot
-) -> Ascent | None:
+def ascent(parameters: Sequence[Tensor], loss: Callable[[], float], rho: float, dot: Dot = local_dot) -> Ascent | None:
     """Step along the gradient that the parameters hold, measure the loss, and go back to the same bits.
 
     Args:
@@ -92,7 +90,7 @@ def top_eigenvalue(
         dot: scalar product over all shards.
 
     Returns:
-        The Rayleigh quotient of the last direction; nan if the Hessian maps the direction to 0.
+        The Rayleigh quotient of the last direction that is not 0; nan if there is none.
     """
     kept = [parameter.clone() for parameter in parameters]
     direction, quotient = list(start), float("nan")
@@ -100,7 +98,7 @@ def top_eigenvalue(
         for _ in range(iterations):
             norm = dot(direction, direction) ** 0.5
             if norm == 0:
-                return float("nan")
+                break
             direction = [part / norm for part in direction]
             ends = []
             for sign in (step, -step):

@@ -9,7 +9,8 @@ from loss_cases import DUAL, HIGH, LOW, actor, batch
 from torch import Tensor
 from verl.trainer.ppo.core_algos import get_policy_loss_fn
 
-from tr_grpo.recipe.policy_loss import TRGRPOLossConfig, token_weights, tr_grpo_loss
+from tr_grpo.recipe.engine import weight_range
+from tr_grpo.recipe.policy_loss import MeasuredLossConfig, TRGRPOLossConfig, token_weights, tr_grpo_loss
 from tr_grpo.recipe.token_ledger import TokenLedger, WeightRange, describe
 from tr_grpo.recipe.weights import TokenWeight
 
@@ -85,3 +86,20 @@ def test_a_normalised_weight_is_still_told_to_be_at_its_clips(dtype: torch.dtype
         found = describe(ledger.totals().tolist())
         shares = [found[f"actor/tr/share_{part}"] for part in ("at_lower", "in_ramp", "at_upper")]
         assert shares == [0.25, 0.25, 0.5], mean
+
+
+@pytest.mark.parametrize("shape", ["linear", "uniform"])
+def test_a_weight_without_a_clip_is_judged_by_its_own_ends(shape: str) -> None:
+    """``lower`` and ``upper`` do not apply to it: every weight of ``linear`` is below lower = 1."""
+    knobs = TRGRPOLossConfig(shape=shape)
+    weight = knobs.weight()
+    assert weight_range(knobs) == WeightRange(weight.lowest, weight.highest, weight.lowest, weight.highest)
+
+
+def test_the_range_of_a_clipped_weight_is_its_clips_over_the_mean() -> None:
+    knobs = TRGRPOLossConfig(probability="old", normalize=True, alpha=1.2, lower=0.5)
+    knobs.batch_mean = 0.5
+    weight = knobs.weight()
+    assert weight_range(knobs) == WeightRange(1.0, 2.8, 1.0, weight.highest * 2)
+    assert weight.highest < 1.2
+    assert weight_range(MeasuredLossConfig()) == WeightRange()
