@@ -1,16 +1,18 @@
-"""``python -m benchmarks.learning``: prepare, grid, control, report."""
+"""``python -m benchmarks.learning``: prepare, grid, control, parity, report."""
 
 import time
 import warnings
 from pathlib import Path
 from typing import Annotated
 
+import pandas as pd
 import torch
 import typer
 from rich.console import Console
 
 from benchmarks.learning import report as reporting
 from benchmarks.learning.grid import do, grid, start
+from benchmarks.learning.parity import measured, simulated
 from benchmarks.learning.settings import FOLDER, LEARNING_RATES, SEEDS, Run, Settings
 from benchmarks.learning.world import World, prepare
 
@@ -67,6 +69,27 @@ def control(folder: Folder = FOLDER) -> None:
     equal = all(results[0][part] == results[1][part] for part in ("steps", "end"))
     console.print(f"uniform and grpo, seed {seed}, lr {lr:g}: {'equal' if equal else 'DIFFERENT'} in every number")
     raise typer.Exit(0 if equal else 1)
+
+
+@app.command("parity")
+def parity_(
+    folder: Folder = FOLDER,
+    verl: Annotated[
+        Path | None, typer.Option(help="Folder of a `tr-grpo train algo=grpo` run; see learning.md.")
+    ] = None,
+    seeds: Annotated[int, typer.Option(help="Simulator runs, from seed 1.")] = 3,
+    out: Path = Path("docs/results/learning_parity.csv"),
+) -> None:
+    """Greedy accuracy by step of the simulator's GRPO and, if there is one, of verl's."""
+    world, cache = world_of(folder), folder / "parity.csv"
+    if not cache.exists():
+        runs = [Run("grpo", LEARNING_RATES[1], seed) for seed in range(1, seeds + 1)]
+        pd.concat([simulated(world, folder / "data", run, Settings()) for run in runs]).to_csv(cache, index=False)
+    table = pd.concat([pd.read_csv(cache), *([measured(verl)] if verl else [])])
+    table.to_csv(out, index=False, float_format="%.6g")
+    evaluated = table[table.greedy.notna()].pivot(index="run", columns="step", values="greedy")
+    console.print(evaluated.to_string(float_format="{:.3f}".format))
+    console.print(table.groupby("run")[["grad_norm", "clipped"]].mean().to_string(float_format="{:.4f}".format))
 
 
 @app.command()

@@ -51,6 +51,6 @@ def evaluate(
             puzzle = same[i // max(1, samples)]
             verdict = judge(text, dict(zip(puzzle.names, puzzle.solution, strict=True))).verdict
             found[f"{prefix}_right_{people}"].append(verdict is Verdict.RIGHT)
-            # A thought with a comma or a verdict has tried something; a guess is one word.
+            # A guess is one word; a trial is eight or more.
             found[f"{prefix}_careful_{people}"].append(len(text.split("</think>")[0].split()) > 3)
     return {key: sum(values) / len(values) for key, values in found.items()}

@@ -9,22 +9,24 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoTokenizer, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+
 from benchmarks.learning.policy import choose, generate, log_probs, response_logits
 from benchmarks.learning.settings import METHODS, Run, Settings
 from benchmarks.learning.simulate import Batch, Simulator
 from benchmarks.learning.tokens import KINDS, Kinds, bands
-from transformers import AutoTokenizer, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
-
 from tr_grpo.analysis.quickstart import PUZZLES
-from tr_grpo.data_prep.knights_knaves import Puzzle, generate as generate_puzzles
+from tr_grpo.data_prep.knights_knaves import generate as generate_puzzles
 from tr_grpo.data_prep.tiny_model import copy_shipped
 from tr_grpo.data_prep.tiny_model.examples import chat_text
-from tr_grpo.data_prep.tiny_model.talkative import SYNONYMS, add_words, talkative
+from tr_grpo.data_prep.tiny_model.talkative import add_words
 from tr_grpo.recipe.policy_loss import token_weights
 
 SETTINGS = Settings(prompts=4, responses=4, mini_batch=2, micro_batches=2, response_tokens=12, probe_every=1)
-PROMPTS = [*islice(generate_puzzles(dataclasses.replace(PUZZLES, people=2), 3), 2)] + [
-    *islice(generate_puzzles(dataclasses.replace(PUZZLES, people=3), 3), 2)
+PROMPTS = [
+    puzzle
+    for people in (2, 3)
+    for puzzle in islice(generate_puzzles(dataclasses.replace(PUZZLES, people=people), 3), 2)
 ]
 
 
@@ -130,9 +132,7 @@ def test_the_same_seed_is_the_same_run_and_another_is_not(tokenizer: PreTrainedT
 
 
 @pytest.mark.parametrize("method", [name for name in METHODS if name != "grpo"])
-def test_methods_sample_alike_in_the_first_step_and_then_part(
-    tokenizer: PreTrainedTokenizerFast, method: str
-) -> None:
+def test_methods_sample_alike_in_the_first_step_and_then_part(tokenizer: PreTrainedTokenizerFast, method: str) -> None:
     grpo, other = two_steps(simulator(tokenizer, "grpo")), two_steps(simulator(tokenizer, method))
     for key in ("reward", "tokens", "log_prob", "share_lower", "sharpness"):
         assert grpo[0][key] == other[0][key]
@@ -175,17 +175,3 @@ def test_each_token_of_a_talkative_response_is_told_for_what_it_is(tokenizer: Pr
     expected = ["logic", "choice", "logic", "role", "logic", "role", "wording", "role", "role", "logic", "wording"]
     assert kinds[:13] == [*expected, "logic", "wording"]
     assert set(kinds[13:]) == {"answer"}
-
-
-def test_each_synonym_is_one_token_and_a_talkative_response_survives_decoding(
-    tokenizer: PreTrainedTokenizerFast,
-) -> None:
-    from random import Random
-
-    assert all(len(tokenizer(f" {word}").input_ids) == 1 for words in SYNONYMS.values() for word in words)
-    rng = Random(0)
-    puzzles: list[Puzzle] = PROMPTS * 20
-    for puzzle in puzzles:
-        for hasty in (False, True):
-            text = talkative(puzzle, hasty, rng)
-            assert tokenizer.decode(tokenizer(text).input_ids, skip_special_tokens=True) == text
