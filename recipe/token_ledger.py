@@ -43,11 +43,15 @@ class TokenLedger:
     """Running sums of one update on one device; no transfer to the host until :meth:`totals`.
 
     The table has a column for each probability bucket and sign of the advantage, and a row for each of ``ROWS``:
-    the number of tokens, the sum of weights, the sums of the mass after and before weighting, and of their squares.
+    the number of tokens, the sum of weights, the sums of the mass after and before weighting. Beside it are the
+    counts of tokens at each end of the weight and without gradient, and the sums of squares.
     """
 
-    ROWS = ("tokens", "weight", "mass", "mass_before", "mass_squared", "mass_before_squared")
-    EXTRAS = ("at_lower", "at_upper", "low_end", "high_end", "without_gradient", "with_advantage")
+    ROWS = ("tokens", "weight", "mass", "mass_before")
+    EXTRAS = (
+        *("at_lower", "at_upper", "low_end", "high_end", "without_gradient", "with_advantage"),
+        *("mass_squared", "mass_before_squared"),
+    )
 
     def __init__(self, weight_range: WeightRange, device: torch.device | str = "cpu") -> None:
         self.range = weight_range
@@ -68,17 +72,22 @@ class TokenLedger:
             mask: true where the token counts, same shape.
             gradient: dL/dlog pi of each token, same shape, weighting included.
         """
-        keep = mask.bool()
-        pi, g, positive = probability[keep].float(), gradient[keep].float(), advantages[keep] > 0
-        w = torch.ones_like(pi) if weight is None else weight[keep].float()
+        # One search for the counted tokens and four gathers: five times as fast on a CPU as four boolean indices.
+        keep = mask.bool().flatten().nonzero()[:, 0]
+
+        def counted(values: Tensor) -> Tensor:
+            return values.reshape(-1).index_select(0, keep)
+
+        pi, g, advantage = counted(probability).float(), counted(gradient).float(), counted(advantages)
+        w = torch.ones_like(pi) if weight is None else counted(weight).float()
         # Comparisons added up beat torch.bucketize five times over on a CPU: there are only seven edges.
-        place = positive.to(torch.uint8)
+        place = (advantage > 0).to(torch.uint8)
         for edge in EDGES:
             place += (pi >= edge).to(torch.uint8) * 2
         mass = g.abs_() * (1.0 - pi)
-        before = mass / w
-        rows = torch.stack([torch.ones_like(w), w, mass, before, mass.square(), before.square()])
-        self._table.index_add_(1, place.long(), rows.double())
+        before = mass if weight is None else mass / w
+        rows = torch.stack([torch.ones_like(w), w, mass, before]).double()
+        self._table.index_add_(1, place.long(), rows)
         span = END * (self.range.highest - self.range.lowest)
         # A weight that is constant is at its lower clip and its lower end, not at both.
         at_lower, low_end = w <= self.range.lower * (1 + ROUNDING), w <= self.range.lowest + span
@@ -87,10 +96,11 @@ class TokenLedger:
             (w >= self.range.upper * (1 - ROUNDING)) & ~at_lower,
             low_end,
             (w >= self.range.highest - span) & ~low_end,
-            (mass == 0) & (advantages[keep] != 0) & (pi < 1),
-            advantages[keep] != 0,
+            (mass == 0) & (advantage != 0) & (pi < 1),
+            advantage != 0,
         )
-        self._extras += torch.stack([flag.sum() for flag in flags])
+        squares = (torch.dot(rows[2], rows[2]), torch.dot(rows[3], rows[3]))
+        self._extras += torch.stack([*(flag.count_nonzero() for flag in flags), *squares])
 
     def totals(self) -> Tensor:
         """All sums in one vector, to be added up over ranks; :func:`describe` reads it."""
@@ -111,7 +121,7 @@ def describe(totals: Sequence[float]) -> dict[str, float]:
     """
     size = len(TokenLedger.ROWS) * 2 * len(BUCKETS)
     table = torch.tensor(list(totals[:size]), dtype=torch.float64).view(len(TokenLedger.ROWS), len(BUCKETS), 2)
-    tokens, weights, mass, before, squared, before_squared = table
+    tokens, weights, mass, before = table
     extras = dict(zip(TokenLedger.EXTRAS, totals[size:], strict=True))
     count, advantages = tokens.sum(), extras["with_advantage"]
     if not count:
@@ -134,8 +144,8 @@ def describe(totals: Sequence[float]) -> dict[str, float]:
         if in_bucket:
             found[f"tr_weight/{name}"] = weight / in_bucket
     if mass.sum():
-        found["tr/effective_tokens"] = mass.sum() ** 2 / squared.sum()
-        found["tr/effective_tokens_before"] = before.sum() ** 2 / before_squared.sum()
+        found["tr/effective_tokens"] = mass.sum() ** 2 / extras["mass_squared"]
+        found["tr/effective_tokens_before"] = before.sum() ** 2 / extras["mass_before_squared"]
         share, share_before = mass / mass.sum(), before / before.sum()
         for name, part in QUARTILES.items():
             found[f"tr/mass_p_{name}"] = share[part].sum()
