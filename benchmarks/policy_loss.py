@@ -131,11 +131,11 @@ def model_seconds(
         model.zero_grad()
 
     update()
-    return (
+    return [
         statistics.median(seconds(update) for _ in range(max(3, rounds // 5))),
         statistics.median(seconds(lambda: once("vanilla", tensors)) for _ in range(rounds)),
         statistics.median(seconds(lambda: once("weight and ledger", tensors)) for _ in range(rounds)),
-    )
+    ]
 
 
 def main() -> None:
@@ -162,8 +162,8 @@ def main() -> None:
     console.print(table)
     model, plain, measured = model_seconds(arguments.rounds)
     console.print(
-        f"tiny model, 32 x (80 + 128) tokens: model {1e3 * model:.0f} ms, vanilla loss {1e3 * plain:.2f} ms, weight and "
-        f"ledger {1e3 * measured:.2f} ms: {100 * (measured - plain) / (model + measured):.2f} % of the update",
+        f"tiny model, 32 x (80 + 128) tokens: model {1e3 * model:.0f} ms, vanilla loss {1e3 * plain:.2f} ms, weight "
+        f"and ledger {1e3 * measured:.2f} ms: {100 * (measured - plain) / (model + measured):.2f} % of the update",
         soft_wrap=True,
     )
 
