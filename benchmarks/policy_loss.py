@@ -120,7 +120,7 @@ def peak_megabytes(variant: str, tensors: Batch) -> float:
 def model_seconds(
     rounds: int, responses: int = 32, prompt: int = 80, response: int = 128
 ) -> tuple[float, float, float]:
-    """Medians for one mini-batch of the tiny model: forward and backward of the model, then the loss, and with ledger."""
+    """Medians for one mini-batch: the tiny model forward and backward, vanilla, weight and ledger."""
     model = AutoModelForCausalLM.from_pretrained(SHIPPED, dtype=torch.float32)
     ids = torch.randint(8, model.config.vocab_size, (responses, prompt + response))
     tensors = batch(responses, response)
