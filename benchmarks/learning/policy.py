@@ -34,7 +34,9 @@ def one_token_attention(
 class RoomyLayer(DynamicLayer):
     """A layer of the key-value cache with room to grow, where ``DynamicLayer`` copies itself at each token."""
 
-    _room: Tensor  # keys and values, (2, R, key heads, K + spare, D)
+    keys: Tensor  # (R, key heads, K, D)
+    values: Tensor
+    _room: Tensor  # both, with what is spare: (2, R, key heads, K + spare, D)
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
         """Append (R, key heads, new, D); returns all keys and values so far."""
