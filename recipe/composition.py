@@ -12,8 +12,8 @@ Bypass mode (``algorithm.rollout_correction.bypass_mode``) takes vLLM's log-prob
 
 * verl's V1 trainer does that and nothing else: the loss stays the configured one, its ratio and
   ``probability=old`` are then of vLLM's policy.
-* verl's V0 trainer also sets ``loss_mode=bypass_mode`` on the driver, so what its workers train depends on
-  whether they were built before: with a loss of ours preflight refuses it (TR419).
+* verl's V0 trainer also sets ``loss_mode=bypass_mode``, in the driver's config after its workers were built from
+  it: the config then names one loss and the workers train another. With a loss of ours preflight refuses it (TR419).
 * ``base_loss=bypass_mode`` is the loss of that name. It computes its own importance weights and rejections, from
   ``policy_loss.rollout_correction``, which neither trainer fills in time for its workers: it has to be set there.
 """

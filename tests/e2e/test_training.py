@@ -154,7 +154,7 @@ def test_scoring_errors_are_written_and_stop_the_run(new_run: NewRun, files: Pat
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (["algo=trgrpo"], "grpo, tr_grpo"),
+        (["algo=trgrpo"], "tr_grpo, tr_grpo_eq9"),
         (["algo=tr_grpo", "actor_rollout_ref.actor.policy_loss.lower=2"], "exceeds upper"),
         (["data.train_files=gone.parquet"], "no such file"),
     ],

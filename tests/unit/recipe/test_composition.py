@@ -342,7 +342,7 @@ def test_verls_v1_trainer_leaves_the_loss_alone_in_bypass_mode() -> None:
 
 
 def test_verls_v0_trainer_replaces_the_loss_in_bypass_mode() -> None:
-    """Preflight refuses it (TR419): the weight would be dropped without a word."""
+    """Preflight refuses it (TR419): the driver's config then names a loss that the workers were not built with."""
     from verl.trainer.ppo.rollout_corr_helper import apply_bypass_mode
 
     policy_loss = OmegaConf.create({"loss_mode": LOSS_NAME, "base_loss": "vanilla"})

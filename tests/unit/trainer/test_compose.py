@@ -1,10 +1,14 @@
 """Hydra groups: every combination composes, the paper's preset is the paper's, errors help."""
 
+import functools
+import itertools
+import re
+
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from tr_grpo.data_prep.errors import InputError
-from tr_grpo.trainer.compose import GROUPS, compose, environment, options
+from tr_grpo.trainer.compose import CONFIG_FOLDER, GROUPS, compose, environment, options
 
 
 def flat(config: DictConfig) -> dict[str, object]:
@@ -65,7 +69,10 @@ PAPER = {
 }
 
 
-@pytest.mark.parametrize("algo", options("algo"))
+ALGORITHMS_OF_THE_TASK = ("grpo", "tr_grpo", "tr_grpo_eq9", "tr_grpo_uniform", "ar_grpo", "lopti")
+
+
+@pytest.mark.parametrize("algo", ALGORITHMS_OF_THE_TASK)
 @pytest.mark.parametrize(
     ("llm", "path"), [("qwen2_5_3b_instruct", "3B-Instruct"), ("qwen2_5_7b_instruct_1m", "7B-Instruct-1M")]
 )
@@ -76,27 +83,171 @@ def test_paper_preset_matches_its_table_key_by_key(algo: str, llm: str, path: st
     assert {key: found[key] for key in expected} == expected
 
 
-def test_algorithms_differ_in_the_method_alone() -> None:
-    grpo, tr_grpo = flat(compose(["algo=grpo"])), flat(compose(["algo=tr_grpo"]))
-    different = {key for key in grpo.keys() | tr_grpo.keys() if grpo.get(key) != tr_grpo.get(key)}
-    named_after_the_run = {
-        "group.algo",
-        "trainer.experiment_name",
-        "trainer.default_local_dir",
-        "reward.reward_kwargs.error_folder",
-        "actor_rollout_ref.rollout.trace.experiment_name",
+NAMED_AFTER_THE_RUN = {
+    "group.algo",
+    "trainer.experiment_name",
+    "trainer.default_local_dir",
+    "reward.reward_kwargs.error_folder",
+    "actor_rollout_ref.rollout.trace.experiment_name",
+}
+ACTOR = "actor_rollout_ref.actor."
+LOSS = ACTOR + "policy_loss."
+PAPER_RUN = ("task=knights_knaves", "llm=qwen2_5_3b_instruct", "cluster=node_4x80gb")
+
+
+@functools.cache
+def composed(algo: str) -> dict[str, object]:
+    return flat(compose([f"algo={algo}", *PAPER_RUN]))
+
+
+def differences(one: str, other: str) -> dict[str, object]:
+    """What algo=other sets differently from algo=one, but for the run's name and the critic, which GRPO has not.
+
+    verl copies the actor's aggregation to the critic's config by interpolation.
+    """
+    before, after = composed(one), composed(other)
+    different = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
+    return {key: after.get(key) for key in different - NAMED_AFTER_THE_RUN if not key.startswith("critic.")}
+
+
+WEIGHTED = {name.removeprefix("tr_"): name for name in options("algo") if re.fullmatch(r"tr_(?!grpo_).*", name)}
+WEIGHT_KEYS = {
+    "_target_", "loss_mode", "base_loss", "shape", "alpha", "tau", "mu", "lower", "upper", "a", "probability",
+    "placement", "normalize", "weighted_kl",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(WEIGHTED))
+def test_a_weighted_algorithm_differs_from_the_plain_one_in_the_policy_loss_alone(name: str) -> None:
+    different = differences(name, WEIGHTED[name])
+    assert different.keys() == {LOSS + key for key in WEIGHT_KEYS}
+    assert different[LOSS + "loss_mode"] == "tr_grpo"
+    assert different[LOSS + "base_loss"] == composed(name)[LOSS + "loss_mode"]
+    weight = {key: different[LOSS + key] for key in ("shape", "alpha", "tau", "mu", "lower", "upper")}
+    assert weight == {"shape": "sigmoid", "alpha": 2.0, "tau": 9.0, "mu": 0.25, "lower": 1.0, "upper": 1.4}
+
+
+def test_every_loss_has_a_weighted_twin() -> None:
+    unweighted = {
+        name for name in options("algo") if not composed(name)[LOSS + "_target_"].endswith("TRGRPOLossConfig")
     }
-    method = {key for key in different if key.startswith("actor_rollout_ref.actor.policy_loss.")}
-    assert different <= method | named_after_the_run
-    assert method == {
-        f"actor_rollout_ref.actor.policy_loss.{key}"
-        for key in ("_target_", "loss_mode", "base_loss", "alpha", "tau", "mu", "lower", "upper")
-    }
+    assert unweighted - {"lopti"} == set(WEIGHTED)
+
+
+VARIANTS = {
+    "tr_grpo_eq9": {"placement": "ratio"},
+    "tr_grpo_reverse": {"shape": "reverse"},
+    "tr_grpo_normalized": {"probability": "old", "normalize": True},
+    "tr_grpo_uniform": {"shape": "uniform"},
+    "ar_grpo": {"shape": "linear", "probability": "old"},
+    "ar_lopti": {"shape": "linear", "probability": "old", "lopti_threshold": 0.5},
+}
+
+
+@pytest.mark.parametrize("name", sorted(VARIANTS))
+def test_variants_of_tr_grpo_differ_in_what_their_name_says(name: str) -> None:
+    assert differences("tr_grpo", name) == {LOSS + key: value for key, value in VARIANTS[name].items()}
+
+
+NO_KL = {ACTOR + "use_kl_loss": False}
+PLAIN = {
+    "lopti": {LOSS + "lopti_threshold": 0.5},
+    "dr_grpo": NO_KL
+    | {
+        "algorithm.norm_adv_by_std_in_grpo": False,
+        ACTOR + "loss_agg_mode": "seq-mean-token-sum-norm",
+        ACTOR + "loss_scale_factor": 4096,
+    },
+    "dapo": NO_KL
+    | {
+        ACTOR + "clip_ratio_high": 0.28,
+        "algorithm.filter_groups.enable": True,
+        "trainer.v1.sampler.sampler_kwargs.filter_groups.enable": True,
+    },
+    "gspo": NO_KL
+    | {
+        LOSS + "loss_mode": "gspo",
+        ACTOR + "loss_agg_mode": "seq-mean-token-mean",
+        ACTOR + "clip_ratio_low": 3e-4,
+        ACTOR + "clip_ratio_high": 4e-4,
+    },
+    "cispo": NO_KL | {LOSS + "loss_mode": "cispo", ACTOR + "clip_ratio_low": 10, ACTOR + "clip_ratio_high": 0.2},
+    "sapo": NO_KL
+    | {LOSS + "loss_mode": "sapo", ACTOR + "loss_agg_mode": "seq-mean-token-mean"},  # tau_*: verl's defaults
+    "gpg": NO_KL | {LOSS + "loss_mode": "gpg", "algorithm.adv_estimator": "gpg"},
+    "geo_mean": NO_KL | {LOSS + "loss_mode": "geo_mean", ACTOR + "clip_ratio_low": 0.4, ACTOR + "clip_ratio_high": 0.4},
+    "clip_cov": NO_KL | {LOSS + "loss_mode": "clip_cov", ACTOR + "clip_ratio_low": 1, ACTOR + "clip_ratio_high": 1},
+    "kl_cov": NO_KL | {LOSS + "loss_mode": "kl_cov", LOSS + "kl_cov_ratio": 0.002, LOSS + "ppo_kl_coef": 1.0},
+    "dppo_tv": NO_KL
+    | {
+        LOSS + "loss_mode": "dppo_tv",
+        ACTOR + "clip_ratio_low": 0.15,
+        ACTOR + "clip_ratio_high": 0.15,
+        ACTOR + "clip_ratio_c": 20.0,
+    },
+    "dppo_kl": NO_KL
+    | {
+        LOSS + "loss_mode": "dppo_kl",
+        ACTOR + "clip_ratio_low": 0.05,
+        ACTOR + "clip_ratio_high": 0.05,
+        ACTOR + "clip_ratio_c": 20.0,
+    },
+    "dro": NO_KL | {LOSS + "loss_mode": "dro", LOSS + "dro_beta": 0.05},
+}
+
+
+@pytest.mark.parametrize("name", sorted(PLAIN))
+def test_an_algorithm_differs_from_grpo_in_exactly_what_its_file_says(name: str) -> None:
+    assert differences("grpo", name) == PLAIN[name]
+
+
+def test_every_algorithm_is_one_of_the_above() -> None:
+    assert set(options("algo")) == {"grpo"} | set(PLAIN) | set(VARIANTS) | set(WEIGHTED.values())
+
+
+def test_an_algorithms_own_clip_wins_over_the_tasks_and_grpo_keeps_it() -> None:
+    def clip(*groups: str) -> tuple[float, float, bool]:
+        actor = compose(["task=knights_knaves", *groups]).actor_rollout_ref.actor
+        return actor.clip_ratio_low, actor.clip_ratio_high, actor.use_kl_loss
+
+    for algo in ("grpo", "tr_grpo"):
+        assert clip(f"algo={algo}", "llm=qwen2_5_3b_instruct") == (0.2, 0.24, True)  # the task's
+        assert clip(f"algo={algo}", "llm=tiny") == (0.2, 0.28, False)  # the model's
+    for algo in ("gspo", "tr_gspo"):
+        for llm in ("tiny", "qwen2_5_3b_instruct"):
+            assert clip(f"algo={algo}", f"llm={llm}") == (3e-4, 4e-4, False)
+    assert clip("algo=gspo", "actor_rollout_ref.actor.clip_ratio_low=0.1")[0] == 0.1  # the command line above all
+
+
+def test_dapo_asks_our_replay_buffer_for_dynamic_sampling() -> None:
+    from tr_grpo.trainer.replay_buffer import forwarded_options
+
+    def forwarded(algo: str) -> dict[str, object]:
+        return forwarded_options(compose([f"algo={algo}"]).trainer.v1.sampler.sampler_kwargs)
+
+    assert forwarded("dapo")["filter_groups_metric"] == "reward"
+    assert "filter_groups_metric" not in forwarded("grpo")
 
 
 def test_grpo_is_verls_own_policy_loss() -> None:
     loss = compose(["algo=grpo"]).actor_rollout_ref.actor.policy_loss
-    assert (loss._target_, loss.loss_mode) == ("verl.workers.config.PolicyLossConfig", "vanilla")
+    assert (loss._target_, loss.loss_mode) == ("tr_grpo.recipe.policy_loss.MeasuredLossConfig", "vanilla")
+
+
+def test_a_part_of_a_config_is_no_option() -> None:
+    assert not [name for group in GROUPS for name in options(group) if name.startswith("_")]
+    with pytest.raises(InputError, match="algo=_weight: no such option"):
+        compose(["algo=_weight"])
+
+
+@pytest.mark.parametrize("name", options("algo"))
+def test_every_algorithms_file_starts_with_what_it_is(name: str) -> None:
+    lines = (CONFIG_FOLDER / "algo" / f"{name}.yaml").read_text().splitlines()
+    assert lines[0] == "# @package _global_"
+    comment = " ".join(line.lstrip("# ") for line in itertools.takewhile(lambda line: line[:1] == "#", lines[1:]))
+    assert name == "grpo" or "iffers" in comment
+    if not name.startswith("tr_") and name != "grpo":
+        assert re.search(r"arXiv \d{4}\.\d{5}", comment)
 
 
 def test_cluster_changes_how_it_runs_not_what_is_learned() -> None:
@@ -109,7 +260,7 @@ def test_cluster_changes_how_it_runs_not_what_is_learned() -> None:
 @pytest.mark.parametrize(
     ("override", "words"),
     [
-        ("algo=trgrpo", ["algo=trgrpo", "grpo, tr_grpo"]),
+        ("algo=trgrpo", ["algo=trgrpo", ", grpo, gspo, ", ", tr_grpo, tr_grpo_eq9, "]),
         ("cluster=gpu", ["cpu", "gpu_1", "node_4x80gb", "node_8x80gb"]),
         ("alg=grpo", ["alg", "did you mean algo?"]),
         ("actor_rollout_ref.actor.optim.lrr=1", ["did you mean actor_rollout_ref.actor.optim.lr?"]),
@@ -141,7 +292,7 @@ def test_any_verl_key_can_be_overridden() -> None:
 def test_cpu_platform_is_asked_for_by_its_cluster_alone() -> None:
     assert environment(compose(["cluster=cpu"]))["VERL_PLATFORM"] == "cpu"
     for name in set(options("cluster")) - {"cpu"}:
-        assert environment(compose([f"cluster={name}"])) == {}
+        assert environment(compose([f"cluster={name}"])) == {"VERL_ENGINE_VENDOR": "tr_grpo"}
 
 
 def test_our_groups_do_not_collide_with_verls() -> None:
