@@ -11,10 +11,9 @@ from tr_grpo.recipe.policy_loss import TRGRPOLossConfig, tr_grpo_loss
 
 @dataclass
 class CheckedLossConfig(TRGRPOLossConfig):
-    """``tr_grpo`` at weight 1, checked against ``vanilla`` at each micro-batch."""
+    """``tr_grpo``, with ``shape=uniform`` checked against ``vanilla`` at each micro-batch."""
 
     loss_mode: str = "checked"
-    shape: str = "uniform"
 
 
 @register_policy_loss("checked")

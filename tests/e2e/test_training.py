@@ -78,7 +78,7 @@ def test_two_data_parallel_workers_and_weight_one_is_grpo_bit_for_bit(new_run: N
         "checked", "algo=tr_grpo", "trainer.total_training_steps=2", "trainer.save_freq=-1",
         "trainer.n_gpus_per_node=2",
         "actor_rollout_ref.actor.policy_loss._target_=checked_loss.CheckedLossConfig",
-        "actor_rollout_ref.actor.policy_loss.loss_mode=checked",
+        "actor_rollout_ref.actor.policy_loss.loss_mode=checked", "actor_rollout_ref.actor.policy_loss.shape=uniform",
     )  # fmt: skip
     run.start()
     assert run.wait(START + 240) == 0, run.log[-3000:]
