@@ -3,6 +3,7 @@
 import functools
 import itertools
 import re
+from pathlib import Path
 
 import pytest
 from omegaconf import DictConfig, OmegaConf
@@ -293,6 +294,13 @@ def test_cpu_platform_is_asked_for_by_its_cluster_alone() -> None:
     assert environment(compose(["cluster=cpu"]))["VERL_PLATFORM"] == "cpu"
     for name in set(options("cluster")) - {"cpu"}:
         assert environment(compose([f"cluster={name}"])) == {"VERL_ENGINE_VENDOR": "tr_grpo"}
+
+
+def test_the_documentation_lists_every_algorithm_and_no_other() -> None:
+    text = (Path(__file__).parents[3] / "docs/algorithms.md").read_text()
+    documented = set(re.findall(r"^\| `(\w+)` \|", text, flags=re.MULTILINE))
+    twins = set(re.findall(r"`(tr_\w+)`", text[text.index("## The weight on each of them") :]))
+    assert documented | twins == set(options("algo"))
 
 
 def test_our_groups_do_not_collide_with_verls() -> None:
