@@ -260,6 +260,13 @@ def test_sums_are_kept_in_float64() -> None:
     assert (ledger.totals() - before).sum() == 6
 
 
+def test_the_sums_live_on_the_given_device_and_need_no_transfer() -> None:
+    """``meta`` stands for any device that is not the CPU; a transfer from it would raise."""
+    ledger = TokenLedger(RANGE, "meta")
+    assert {ledger._table.device.type, ledger._extras.device.type, ledger.totals().device.type} == {"meta"}
+    assert TokenLedger(RANGE).totals().device.type == "cpu"
+
+
 def test_a_weight_that_is_one_is_at_its_only_value_and_tells_nothing() -> None:
     assert WeightRange() == WeightRange(1.0, 1.0, 1.0, 1.0)
     columns = {name: values for name, values in EXAMPLE.items() if name != "w"}

@@ -80,6 +80,8 @@ def test_a_tau_that_turns_the_weight_round_is_refused(shape: str, tau: float) ->
         ({"mu": 5.0}, "1"),  # never leaves the lower clip
         ({"mu": -5.0}, "1.4"),  # never leaves the upper one
         ({"lower": 1.4}, "1.4"),  # an empty clip range
+        ({"mu": 1.5, "tau": 100.0}, "1"),  # would vary, but past pi = 1
+        ({"shape": "shifted", "tau": 1e3, "mu": -0.3}, "1.4"),
         ({"shape": "literal"}, "1"),  # the values of the re-implementation, as it reads them
         ({"shape": "shifted", "mu": 0.9}, "1"),
         ({"shape": "reverse", "mu": -5.0}, "1"),
