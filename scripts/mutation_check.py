@@ -154,7 +154,7 @@ if __name__ == "__main__":
 
     import pytest
     import torch
-    from hypothesis import Phase, settings
+    from hypothesis import HealthCheck, Phase, settings
 
     if not sys.argv[1:] or {"policy_loss", "composition"} & set(sys.argv[1:]):
         import verl.trainer.ppo.core_algos
@@ -164,7 +164,8 @@ if __name__ == "__main__":
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
     # Found is enough: shrinking an example takes longer than all else.
     phases = (Phase.explicit, Phase.generate)
-    settings.register_profile("mutation", derandomize=True, database=None, phases=phases)
-    settings.load_profile("mutation")
+    quick = settings(deadline=None, derandomize=True, database=None, phases=phases)
+    settings.register_profile("mutation", quick, suppress_health_check=[HealthCheck.too_slow])
+    os.environ["HYPOTHESIS_PROFILE"] = "mutation"  # tests/unit/conftest.py loads it
     assert not [name for name in sys.modules if name.startswith("tr_grpo.recipe")]
     main(sys.argv[1:])
