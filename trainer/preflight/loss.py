@@ -43,14 +43,12 @@ def check(config: DictConfig) -> Iterator[Finding]:
         return
     if isinstance(actor.policy_loss, MeasuredLossConfig):
         yield from _engine(config, actor)
-        # What the engine would have set before the first micro-batch.
+        # As the engine sets it; the batch below needs nothing else of it.
         actor.policy_loss.engine_attached = True
     if isinstance(actor.policy_loss, TRGRPOLossConfig):
         yield from _composition(config, actor)
         yield from _weighted_kl(actor)
         yield from _ratio(actor)
-        if actor.policy_loss.normalize:
-            actor.policy_loss.batch_mean = 1.0
     yield from _one_batch(POLICY_LOSS_REGISTRY[mode], actor, config.actor_rollout_ref.rollout.n)
 
 

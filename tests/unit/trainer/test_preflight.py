@@ -132,11 +132,10 @@ POLICY_LOSS = "actor_rollout_ref.actor.policy_loss"
 MEANS_SOMETHING_ELSE = {f"tr_{name}" for name in ("gspo", "geo_mean", "clip_cov", "kl_cov", "dro")}
 
 
-@pytest.mark.parametrize("llm", ["tiny", "qwen2_5_3b_instruct"])
 @pytest.mark.parametrize("algo", options("algo"))
-def test_every_algorithm_passes_up_to_the_data(run: Run, algo: str, llm: str) -> None:
+def test_every_algorithm_passes_up_to_the_data(run: Run, algo: str) -> None:
     """Errors in none; warnings where the weight means something else, and in no other."""
-    config = run(f"algo={algo}", f"llm={llm}")
+    config = run(f"algo={algo}", "task=knights_knaves", "llm=tiny")
     expected = ["TR414"] if algo in MEANS_SOMETHING_ELSE else ["TR420"] if algo == "tr_grpo_eq9" else []
     assert codes([*batch.check(config), *loss.check(config)]) == expected
 
