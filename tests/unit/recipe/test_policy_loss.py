@@ -1,5 +1,6 @@
 """How verl finds the loss, and which of its knobs are refused before a run starts."""
 
+from dataclasses import FrozenInstanceError
 from typing import Any
 
 import pytest
@@ -45,18 +46,33 @@ def test_every_knob_of_the_weight_reaches_it() -> None:
 def test_the_defaults_are_plain_tr_grpo_with_its_diagnostics() -> None:
     config = TRGRPOLossConfig()
     assert (config.base_loss, config.probability, config.placement) == ("vanilla", "current", "advantage")
-    assert not any((config.normalize, config.weighted_kl, config.lopti_threshold, config.sharpness_every))
+    assert (config.normalize, config.weighted_kl, config.lopti_threshold, config.sharpness_every) == (
+        False,
+        False,
+        0,
+        0,
+    )
+    assert config.normalize is config.weighted_kl is config.engine_attached is False  # YAML writes them out
     assert config.diagnostics
     assert (config.sharpness_rho, config.hessian_iterations) == (0.05, 0)
     assert config.needs_engine is None
     assert config.batch_mean is None
-    assert not config.engine_attached
 
 
 def test_the_engines_fields_cannot_be_set_by_a_user() -> None:
     for name in ("batch_mean", "engine_attached"):
         with pytest.raises(TypeError, match=name):
             TRGRPOLossConfig(**{name: 1.0})
+
+
+def test_the_engine_may_set_its_fields_at_each_update_and_nothing_else() -> None:
+    config = TRGRPOLossConfig(probability="old", normalize=True)
+    for mean in (1.1, 1.2, None):
+        config.batch_mean = mean
+        config.engine_attached = True
+        assert (config.batch_mean, config.engine_attached) == (mean, True)
+    with pytest.raises(FrozenInstanceError, match="tau"):
+        config.tau = 5.0
 
 
 def test_what_the_weight_refuses_is_refused_here() -> None:
@@ -143,6 +159,13 @@ def test_weights_are_positive_detached_and_at_least_float32() -> None:
     knobs = TRGRPOLossConfig(probability="old", normalize=True)
     knobs.batch_mean = 2.0
     assert torch.equal(token_weights(knobs, low, low), w / 2)
+
+
+def test_advantages_of_a_wider_type_keep_it() -> None:
+    tensors = batch(dtype=torch.float32)
+    assert tr_grpo_loss(**tensors, config=actor())[0].dtype == torch.float32
+    wider = tensors | {"advantages": tensors["advantages"].double()}
+    assert tr_grpo_loss(**wider, config=actor())[0].dtype == torch.float64
 
 
 def test_every_base_loss_and_aggregation_receives_what_it_was_given() -> None:
