@@ -15,9 +15,12 @@ def test_the_verdicts_are_words_that_a_message_can_print() -> None:
     assert [str(verdict) for verdict in Verdict] == ["works", "works but means something else", "refused"]
 
 
-def test_each_loss_has_its_row_at_the_advantage() -> None:
+def test_each_loss_has_its_row_at_the_advantage_with_a_reason() -> None:
+    names = "vanilla cispo gpg sapo dppo_tv dppo_kl bypass_mode gspo geo_mean clip_cov kl_cov dro"
+    assert " ".join(LOSSES) == names
     for name, row in LOSSES.items():
         assert require(name, "advantage") is row
+        assert len(row.why) > 10
 
 
 def test_only_the_clipped_objective_of_vanilla_has_eq_9() -> None:
@@ -49,7 +52,7 @@ def test_a_refused_loss_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_losses_that_fix_their_own_aggregation_and_those_that_change_meaning() -> None:
-    assert [name for name, row in LOSSES.items() if not row.aggregates] == ["sapo", "geo_mean"]
+    assert [name for name, row in LOSSES.items() if row.aggregates is False] == ["sapo", "geo_mean"]
     differ = [name for name, row in LOSSES.items() if row.verdict is Verdict.DIFFERS]
     assert differ == ["gspo", "geo_mean", "clip_cov", "kl_cov", "dro"]
     assert all(row.verdict is Verdict.WORKS for name, row in LOSSES.items() if name not in differ)

@@ -256,6 +256,17 @@ def test_without_a_direction_or_an_iteration_there_is_no_eigenvalue() -> None:
     assert math.isnan(top_eigenvalue(problem.parameters, problem.gradient, problem.gradient(), 0, 0.1))
 
 
+def test_lists_that_do_not_fit_are_refused_and_leave_the_same_bits() -> None:
+    problem = quadratic()
+    before, start = bits(problem.parameters), problem.gradient()
+    with pytest.raises(ValueError, match="zip"):
+        top_eigenvalue(problem.parameters, problem.gradient, start[:1], 2, 0.1)
+    counts = iter([2, 1])
+    with pytest.raises(ValueError, match="zip"):
+        top_eigenvalue(problem.parameters, lambda: problem.gradient()[: next(counts)], start, 1, 0.1)
+    assert unchanged(problem.parameters, before)
+
+
 def perceptron(dtype: torch.dtype) -> tuple[nn.Module, Callable[[], Tensor]]:
     torch.manual_seed(4)
     model = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 4)).to(dtype)
