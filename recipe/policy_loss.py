@@ -53,7 +53,7 @@ class MeasuredLossConfig(PolicyLossConfig):
         ValueError: a value out of its range.
     """
 
-    _mutable_fields: ClassVar[set[str]] = {"batch_mean", "engine_attached"}  # type: ignore[misc]
+    _mutable_fields: ClassVar[set[str]] = {"batch_mean", "engine_attached"}
 
     diagnostics: bool = True
     sharpness_every: int = 0
