@@ -8,6 +8,7 @@ each mutant is a fork of that process. Texts of several words (messages, reasons
 
 import itertools
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -56,20 +57,25 @@ def is_prose(node: cst.CSTNode) -> bool:
     return isinstance(node, cst.SimpleString) and (" " in node.raw_value or node.quote.startswith('"""'))
 
 
+def spelled(code: str) -> str:
+    """One spelling of changes that are the same: zip's strict as False, as None, and left out."""
+    return re.sub(r", (strict=(None|False))?\)", ")", code)
+
+
 def mutants(source: str) -> Iterator[Mutant]:
     """Every mutant of a module that compiles and differs."""
     wrapper = MetadataWrapper(cst.parse_module(source))
     visitor = Visitor(mutation_operators, ignore_lines=set())
     wrapper.visit(visitor)
     positions = wrapper.resolve(PositionProvider)
-    seen = {source}
+    seen = {spelled(source)}
     for mutation in visitor.mutations:
         if is_prose(mutation.original_node):
             continue
         code = wrapper.module.visit(ChildReplacementTransformer(mutation.original_node, mutation.mutated_node)).code
-        if code in seen:
+        if spelled(code) in seen:
             continue
-        seen.add(code)
+        seen.add(spelled(code))
         try:
             compile(code, "mutant", "exec")
         except SyntaxError:
