@@ -259,8 +259,12 @@ def test_without_a_direction_or_an_iteration_there_is_no_eigenvalue() -> None:
 def test_lists_that_do_not_fit_are_refused_and_leave_the_same_bits() -> None:
     problem = quadratic()
     before, start = bits(problem.parameters), problem.gradient()
+
+    def unneeded() -> list[Tensor]:
+        raise AssertionError("no gradient is needed to see it")
+
     with pytest.raises(ValueError, match="zip"):
-        top_eigenvalue(problem.parameters, problem.gradient, start[:1], 2, 0.1)
+        top_eigenvalue(problem.parameters, unneeded, start[:1], 2, 0.1)
     counts = iter([2, 1])
     with pytest.raises(ValueError, match="zip"):
         top_eigenvalue(problem.parameters, lambda: problem.gradient()[: next(counts)], start, 1, 0.1)

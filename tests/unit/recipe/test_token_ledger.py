@@ -215,6 +215,13 @@ def test_without_an_advantage_no_share_of_them_lacks_a_gradient() -> None:
     assert "actor/tr/share_p_0_25" in found
 
 
+def test_a_token_without_an_advantage_that_a_penalty_moves_is_not_counted_as_pushed_up() -> None:
+    """The KL loss and the entropy bonus have a gradient at A = 0 too."""
+    found = described({"pi": [0.3, 0.3], "w": [1.0, 1.0], "a": [0.0, 1.0], "g": [1.0, 3.0]})
+    assert found["actor/tr_mass_positive/0.25-0.5"] == pytest.approx(0.75)
+    assert found["actor/tr_mass_negative/0.25-0.5"] == pytest.approx(0.25)
+
+
 def test_all_of_one_mass_are_as_many_effective_tokens_and_one_alone_is_one() -> None:
     same = {"pi": [0.5] * 10, "w": [1.0] * 10, "a": [1.0] * 10, "g": [2.0] * 10}
     assert described(same)["actor/tr/effective_tokens"] == pytest.approx(10)
