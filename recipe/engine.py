@@ -10,7 +10,9 @@ policy loss is one of ours to configure. It is registered as soon as ``recipe/po
 engine are both loaded.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,6 +21,7 @@ from tensordict import TensorDict
 from torch import Tensor
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
+from verl.trainer.ppo.core_algos import POLICY_LOSS_REGISTRY
 from verl.utils.device import get_device_id
 from verl.workers.config import ActorConfig
 from verl.workers.engine.base import EngineRegistry
@@ -38,9 +41,9 @@ from tr_grpo.recipe.token_ledger import TokenLedger, WeightRange, describe
 from tr_grpo.recipe.weights import CLIPPED
 
 VENDOR = "tr_grpo"
-HESSIAN_STEP = 1e-2
-"""Half the distance of the two gradients of a Hessian product, in units of the weights' norm: float32 gradients
-need it this long, and over it the Hessian of a policy loss hardly turns (docs/method.md)."""
+HESSIAN_STEP = 1e-4
+"""Half the distance of the two gradients of a Hessian product, in the parameters' own units. Measured against exact
+float64 products on the tiny model (docs/method.md): a rare token of a bad response bends the loss within 1e-3."""
 
 LossFunction = Callable[..., tuple[Tensor, dict[str, Any]]]
 
@@ -61,28 +64,43 @@ class MeasuredLoss:
         self, model_output: dict[str, Tensor], data: TensorDict, dp_group: Any = None
     ) -> tuple[Tensor, dict[str, Any]]:
         """Loss and metrics of one micro-batch; raises FloatingPointError naming the sample for a NaN."""
-        log_probs = model_output["log_probs"]
-        old = padded(data["old_log_probs"])
-        mask = padded(data["response_mask"]).bool()
-        log_prob = no_padding_2_padding(log_probs.detach(), data)
-        w = token_weights(self.knobs, log_prob, old) if isinstance(self.knobs, TRGRPOLossConfig) else None
-        if w is not None and getattr(self.knobs, "weighted_kl", False):
+        if isinstance(self.knobs, TRGRPOLossConfig) and self.knobs.weighted_kl:
             # Weighted KL: w rho - log(w rho) - 1 is verl's low_var_kl with log(w) added to the reference.
+            log_prob = no_padding_2_padding(model_output["log_probs"].detach(), data)
+            w = token_weights(self.knobs, log_prob, padded(data["old_log_probs"]))
             data["ref_log_prob"] = like(padded(data["ref_log_prob"]) + w.log(), data["ref_log_prob"])
         try:
-            loss, metrics = self.loss_function(model_output=model_output, data=data, dp_group=dp_group)
-            require_finite(loss, log_prob, mask)
+            with observed_policy_loss(self.knobs.loss_mode, self._observe):
+                return self.loss_function(model_output=model_output, data=data, dp_group=dp_group)
         except NonFiniteLogProbError as error:
             raise FloatingPointError(f"{error}; {_sample(data, error.row)}") from error
-        if self.ledger is not None and log_probs.requires_grad:
-            advantages = padded(data["advantages"])
-            ledger, probability = self.ledger, log_prob.float().exp()
+
+    def _observe(self, policy_loss: LossFunction, *, log_prob: Tensor, **rest: Any) -> tuple[Tensor, dict[str, Any]]:
+        """Call the policy loss on a view of ``log_prob``, whose gradient is the policy term's alone, without the KL's."""
+        own = log_prob.view_as(log_prob)
+        old, mask, advantages = rest["old_log_prob"], rest["response_mask"], rest["advantages"]
+        loss, metrics = policy_loss(log_prob=own, **rest)
+        require_finite(loss, log_prob, mask)
+        if self.ledger is not None and own.requires_grad:
+            detached, ledger = own.detach(), self.ledger
+            w = token_weights(self.knobs, detached, old) if isinstance(self.knobs, TRGRPOLossConfig) else None
 
             def record(gradient: Tensor) -> None:
-                ledger.add(probability, w, advantages, mask, no_padding_2_padding(gradient, data))
+                ledger.add(detached.float().exp(), w, advantages, mask, gradient)
 
-            log_probs.register_hook(record)
+            own.register_hook(record)
         return loss, metrics
+
+
+@contextmanager
+def observed_policy_loss(mode: str, observer: LossFunction) -> Iterator[None]:
+    """Within the context, verl finds ``observer(policy_loss, ...)`` in its registry where it looks for ``mode``."""
+    policy_loss = POLICY_LOSS_REGISTRY[mode]
+    POLICY_LOSS_REGISTRY[mode] = partial(observer, policy_loss)
+    try:
+        yield
+    finally:
+        POLICY_LOSS_REGISTRY[mode] = policy_loss
 
 
 @EngineRegistry.register(
@@ -160,6 +178,13 @@ class MeasuredEngine(FSDPEngineWithLMHead):
         """The probe's metrics at the present weights; weights and gradients are the same bits afterwards."""
         if not isinstance(self.module, FSDPModule):
             raise ValueError("sharpness_every needs actor_rollout_ref.actor.strategy=fsdp2: FSDP1's shards are opaque")
+        if getattr(self, "scaler", None) is not None:
+            raise ValueError("sharpness_every does not go with float16: its gradients are scaled; use bfloat16")
+        if knobs.hessian_iterations and self._autocast_dtype != torch.float32:
+            raise ValueError(
+                "hessian_iterations needs float32, whose rounding a difference of gradients survives: set "
+                "actor_rollout_ref.actor.fsdp_config.mixed_precision.param_dtype=fp32, or hessian_iterations=0"
+            )
         parameters = [p for p in self.module.parameters() if p.grad is not None]
         gradients = [p.grad for p in parameters]
 

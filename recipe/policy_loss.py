@@ -41,7 +41,7 @@ class MeasuredLossConfig(PolicyLossConfig):
         loss_mode: the registered loss, as in verl.
         diagnostics: measure which tokens drive each update (``recipe/token_ledger.py``).
         sharpness_every: probe the loss's sharpness at each so many updates; 0 never (``recipe/sharpness.py``).
-        sharpness_rho: length of the probe's step along the gradient, in units of the weights' norm (SAM's rho).
+        sharpness_rho: length of the probe's step along the gradient, in the parameters' own units (SAM's rho).
         hessian_iterations: power iterations for the largest eigenvalue of the Hessian at each probe; each costs
             two forward and backward passes over the mini-batch; 0 leaves it out.
         lopti_threshold: with a value in (0, 1), each mini-batch makes two updates: first the tokens with

@@ -46,7 +46,7 @@ class Settings:
     evaluate_every: int = 5
     probe_every: int = 5
     probe_rho: float = 0.05
-    """Length of the sharpness probe's step, in units of the weights."""
+    """Length of the sharpness probe's step, in the parameters' own units."""
 
 
 @dataclass(frozen=True)

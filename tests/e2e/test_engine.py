@@ -111,3 +111,14 @@ def test_a_nan_stops_every_width_and_names_the_sample(results: dict[int, Results
     for cases in results.values():
         assert "the log-probability of token 0 of response 0 of the micro-batch is nan" in cases["nan"]["error"]
         assert "sample uid=prompt-0" in cases["nan"]["error"]
+
+
+def test_the_ledger_is_of_the_policy_term_alone(results: dict[int, Results]) -> None:
+    """Otherwise no token would count as clipped once a KL penalty is on."""
+    for cases in results.values():
+        plain, with_kl = cases["tr_grpo"]["metrics"], cases["weighted_kl"]["metrics"]
+        assert plain["grad_norm"] != pytest.approx(with_kl["grad_norm"], rel=1e-3)
+        assert plain["actor/tr/share_without_gradient"] > 0
+        for key in plain:
+            if key.startswith("actor/tr"):
+                assert with_kl[key] == plain[key], key
