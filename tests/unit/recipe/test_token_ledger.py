@@ -281,3 +281,23 @@ def test_a_weight_that_is_one_is_at_its_only_value_and_tells_nothing() -> None:
     shares = {part: found[f"actor/tr/share_{part}"] for part in ("at_lower", "in_ramp", "at_upper")}
     assert shares == {"at_lower": 1.0, "in_ramp": 0.0, "at_upper": 0.0}
     assert found["actor/tr/informative"] == 0.0
+
+
+def test_less_than_a_hundredth_of_many_tokens_is_not_an_end() -> None:
+    columns = {"pi": [0.5] * 400, "w": [1.0] * 3 + [1.4] * 397, "a": [1.0] * 400, "g": [1.0] * 400}
+    assert described(columns)["actor/tr/informative"] == 0.0
+    assert described(columns | {"w": [1.0] * 4 + [1.4] * 396})["actor/tr/informative"] == 1.0
+
+
+def test_shares_are_computed_in_float64() -> None:
+    totals = TokenLedger(RANGE).totals()
+    totals[0], totals[2] = 2.0**24 + 1, 2.0**24
+    found = describe(totals.tolist())
+    assert found[f"actor/tr_tokens/{BUCKETS[0]}"] == pytest.approx((2**24 + 1) / (2**25 + 1), rel=1e-12)
+
+
+def test_sums_of_another_length_are_refused() -> None:
+    totals = add(TokenLedger(RANGE), EXAMPLE).totals().tolist()
+    for wrong in (totals[:-1], [*totals, 0.0]):
+        with pytest.raises(ValueError, match="zip"):
+            describe(wrong)
