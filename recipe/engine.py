@@ -76,7 +76,7 @@ class MeasuredLoss:
             raise FloatingPointError(f"{error}; {_sample(data, error.row)}") from error
 
     def _observe(self, policy_loss: LossFunction, *, log_prob: Tensor, **rest: Any) -> tuple[Tensor, dict[str, Any]]:
-        """Call the policy loss on a view of ``log_prob``, whose gradient is the policy term's alone, without the KL's."""
+        """Call the policy loss on a view of ``log_prob``, whose gradient is the policy term's without the KL's."""
         own = log_prob.view_as(log_prob)
         old, mask, advantages = rest["old_log_prob"], rest["response_mask"], rest["advantages"]
         loss, metrics = policy_loss(log_prob=own, **rest)

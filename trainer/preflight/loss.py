@@ -18,6 +18,7 @@ VENDOR = "tr_grpo"
 VENDOR_KEY = "ray_kwargs.ray_init.runtime_env.env_vars.VERL_ENGINE_VENDOR"
 ENGINE_STRATEGIES = ("fsdp", "fsdp2")
 WEIGHTED_KL_TYPES = ("low_var_kl", "k3")
+FLOAT32 = ("fp32", "float32")
 
 
 def check(config: DictConfig) -> Iterator[Finding]:
@@ -73,6 +74,17 @@ def _engine(config: DictConfig, actor: "ActorConfig") -> Iterator[Finding]:
             "probe moves the weights' shards, which FSDP1 does not show",
             "set actor_rollout_ref.actor.strategy=fsdp2, or sharpness_every=0",
         )  # fmt: skip
+    if knobs.hessian_iterations and (precision := _forward_precision(actor)) not in FLOAT32:
+        yield error(
+            "TR423", f"policy_loss.hessian_iterations={knobs.hessian_iterations} takes differences of gradients, which "
+            f"the rounding of fsdp_config.mixed_precision.param_dtype={precision} drowns",
+            "set actor_rollout_ref.actor.fsdp_config.mixed_precision.param_dtype=fp32, or hessian_iterations=0",
+        )  # fmt: skip
+
+
+def _forward_precision(actor: "ActorConfig") -> str:
+    """verl's default is bf16."""
+    return str((actor.fsdp_config.mixed_precision or {}).get("param_dtype", "bf16"))
 
 
 def _composition(config: DictConfig, actor: "ActorConfig") -> Iterator[Finding]:

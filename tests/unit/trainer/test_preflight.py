@@ -229,6 +229,14 @@ def test_the_probe_needs_fsdp2(run: Run) -> None:
     assert codes(list(loss.check(run(every, "actor_rollout_ref.actor.strategy=fsdp")))) == ["TR418"]
 
 
+def test_the_eigenvalue_needs_float32(run: Run) -> None:
+    probed = (f"{POLICY_LOSS}.sharpness_every=5", f"{POLICY_LOSS}.hessian_iterations=3")
+    precision = "actor_rollout_ref.actor.fsdp_config.mixed_precision"
+    assert codes(list(loss.check(run(*probed)))) == []
+    assert codes(list(loss.check(run(*probed, f"{precision}.param_dtype=bf16")))) == ["TR423"]
+    assert codes(list(loss.check(run(*probed, f"{precision}=null")))) == ["TR423"]  # verl's default is bfloat16
+
+
 def test_measurements_without_the_engine_are_not_silently_missing(run: Run) -> None:
     elsewhere = f"{loss.VENDOR_KEY}=null"
     assert codes(list(loss.check(run(elsewhere)))) == ["TR422"]
