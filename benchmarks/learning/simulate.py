@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast, Qwen2ForCausalLM
 from verl.trainer.ppo.core_algos import compute_grpo_outcome_advantage, get_policy_loss_fn
-from verl.workers.config import FSDPActorConfig, PolicyLossConfig
+from verl.workers.config import FSDPActorConfig
 
 from benchmarks.learning.evaluate import evaluate, texts
 from benchmarks.learning.policy import Rollout, generate, log_probs
@@ -56,19 +56,10 @@ class Simulator:
         self.optimizer = torch.optim.AdamW(
             model.parameters(), lr=lr, betas=settings.betas, weight_decay=settings.weight_decay
         )
-        self.plain = FSDPActorConfig(
-            strategy="fsdp2",
-            rollout_n=settings.responses,
-            ppo_mini_batch_size=settings.mini_batch,
-            use_dynamic_bsz=True,
-            clip_ratio_low=settings.clip_low,
-            clip_ratio_high=settings.clip_high,
-            clip_ratio_c=settings.clip_dual,
-            policy_loss=PolicyLossConfig(loss_mode="vanilla"),
-        )
+        self.plain = Run("grpo", lr, seed).actor(settings)
 
-    def step(self, number: int, puzzles: Sequence[Puzzle]) -> Row:
-        """Sample responses to ``puzzles``, judge them, update; the step's metrics. ``number`` counts from 1."""
+    def sample(self, number: int, puzzles: Sequence[Puzzle]) -> tuple[Batch, Tensor]:
+        """Responses to ``puzzles`` with their advantages, and their rewards (R,); ``number`` chooses the noise."""
         rollout = generate(
             self.model,
             self.tokenizer,
@@ -83,12 +74,17 @@ class Simulator:
             response_mask=rollout.response_mask.float(),
             index=np.arange(len(rewards)) // self.settings.responses,
         )
+        return Batch(rollout, advantages), rewards
+
+    def step(self, number: int, puzzles: Sequence[Puzzle]) -> Row:
+        """Sample responses to ``puzzles``, judge them, update; the step's metrics. ``number`` counts from 1."""
+        whole, rewards = self.sample(number, puzzles)
         size = self.settings.mini_batch * self.settings.responses
         batches = [
-            Batch(_rows(rollout, slice(start, start + size)), advantages[start : start + size])
+            Batch(_rows(whole.rollout, slice(start, start + size)), whole.advantages[start : start + size])
             for start in range(0, len(rewards), size)
         ]
-        row = _sampled(rollout, rewards)
+        row = _sampled(whole.rollout, rewards)
         if number % self.settings.probe_every == 1 % self.settings.probe_every:
             row |= self._probe(batches[0])
         updates = [self._update(batch) for batch in batches]
@@ -111,16 +107,16 @@ class Simulator:
 
     def _update(self, batch: Batch) -> Row:
         """One optimizer step; gradient norm before clipping, shares of mass and of clipped tokens."""
-        self._set_mean_weight(batch)
         mass = Mass()
-        self.optimizer.zero_grad(set_to_none=True)
-        clipped = self._backward(batch, self.actor, mass)
+        clipped = self.backward(batch, self.actor, mass)
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.grad_clip).item()
         self.optimizer.step()
         return {"grad_norm": norm, "clipped": clipped} | mass.shares()
 
-    def _backward(self, batch: Batch, actor: FSDPActorConfig, mass: Mass | None = None) -> float:
-        """Add the mini-batch's gradient; returns the share of its tokens that the clip leaves without gradient."""
+    def backward(self, batch: Batch, actor: FSDPActorConfig, mass: Mass | None = None) -> float:
+        """The mini-batch's gradient, in the parameters; returns the share of its tokens that the clip takes out."""
+        self.optimizer.zero_grad(set_to_none=True)
+        _set_mean_weight(actor, batch)
         clipped = 0.0
         tokens = int(batch.rollout.response_mask.sum())
         for part in self._parts(batch):
@@ -159,20 +155,9 @@ class Simulator:
             config=actor,
         )
 
-    def _set_mean_weight(self, batch: Batch) -> None:
-        """``normalize``: the mean of w(pi_old) over the mini-batch, as the recipe's engine sets it."""
-        knobs = self.actor.policy_loss
-        if not isinstance(knobs, TRGRPOLossConfig) or not knobs.normalize:
-            return
-        knobs.batch_mean = None
-        # What was sampled from pi_old; rows without advantage count too.
-        sampled = batch.rollout.log_probs
-        knobs.batch_mean = token_weights(knobs, sampled, sampled)[batch.rollout.response_mask].mean().item()
-
     def _probe(self, batch: Batch) -> Row:
         """SAM's ascent step on GRPO's own loss, whatever the method: how much the loss rises over the batch."""
-        self.optimizer.zero_grad(set_to_none=True)
-        self._backward(batch, self.plain)
+        self.backward(batch, self.plain)
 
         @torch.no_grad()
         def loss() -> float:
@@ -209,6 +194,16 @@ def simulate(run: Run, world: World, settings: Settings | None = None) -> dict[s
         **evaluate(model, tokenizer, world.more, settings, samples=0, prefix="greedy"),
     }
     return {"steps": steps, "end": end, "seconds": round(time.monotonic() - started, 1)}
+
+
+def _set_mean_weight(actor: FSDPActorConfig, batch: Batch) -> None:
+    """``normalize``: the mean of w(pi_old) over the mini-batch, as the recipe's engine sets it."""
+    knobs = actor.policy_loss
+    if not isinstance(knobs, TRGRPOLossConfig) or not knobs.normalize:
+        return
+    knobs.batch_mean = None
+    sampled = batch.rollout.log_probs  # rows without advantage count too
+    knobs.batch_mean = token_weights(knobs, sampled, sampled)[batch.rollout.response_mask].mean().item()
 
 
 def _rows(rollout: Rollout, rows: slice) -> Rollout:

@@ -156,7 +156,7 @@ def test_the_probe_leaves_weights_as_they_were(tokenizer: PreTrainedTokenizerFas
 def test_normalised_weights_have_mean_one_over_the_mini_batch(tokenizer: PreTrainedTokenizerFast) -> None:
     simulated = simulator(tokenizer, "tr_grpo_normalized")
     rollout = generate(simulated.model, tokenizer, prompts(tokenizer), 4, 12, torch.Generator().manual_seed(0))
-    simulated._set_mean_weight(Batch(rollout, torch.zeros(rollout.responses.shape)))
+    simulated.backward(Batch(rollout, torch.zeros(rollout.responses.shape)), simulated.actor)
     weights = token_weights(simulated.actor.policy_loss, rollout.log_probs, rollout.log_probs)
     torch.testing.assert_close(weights[rollout.response_mask].mean(), torch.tensor(1.0))
 
