@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Mutation testing of recipe/: do the tests notice each small change of the code? scripts/mutation_check.sh [module ...]
-# Some ten minutes on one free core; not part of scripts/test.sh. docs/mutation.md has the last result.
+# About six minutes on one free core; not part of scripts/test.sh. docs/mutation.md has the last result.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 scripts/setup.sh cpu --test
