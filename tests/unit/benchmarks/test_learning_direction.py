@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from benchmarks.learning.direction import _summary
 
 
