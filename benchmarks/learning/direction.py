@@ -26,7 +26,8 @@ def directions(world: World, settings: Settings, warm_steps: int, lr: float) -> 
     """One row a method: at the policy that GRPO reaches after ``warm_steps`` steps at ``lr``.
 
     ``cosine_to_grpo``: mean over batches of the cosine with GRPO's gradient of the same 64 responses.
-    ``signal_share``: squared norm of the shared part over the mean squared norm of a batch's gradient.
+    ``signal_share``: squared norm of the shared part over the mean squared norm of a batch's gradient; its
+    difference to GRPO's has the jackknife's ``standard_error`` over batches.
     ``signal_cosine``: cosine of the mean gradient with GRPO's; its own noise is 1 / ``BATCHES`` of a batch's.
     """
     settings = replace(settings, probe_every=10**9, mini_batch=settings.prompts)
@@ -53,13 +54,27 @@ def _gradient(probe: Simulator, batch: Batch) -> Tensor:
 
 def _summary(own: Tensor, grpo: Tensor) -> dict[str, Any]:
     """Of gradients (batches, parameters)."""
-    products = (own @ own.T).double().numpy()
-    n = len(products)
-    signal = (products.sum() - np.trace(products)) / (n * (n - 1))
-    whole = np.trace(products) / n
+    own, grpo = own.double(), grpo.double()
+    products, reference = (own @ own.T).numpy(), (grpo @ grpo.T).numpy()
     return {
         "cosine_to_grpo": torch.cosine_similarity(own, grpo).mean().item(),
-        "norm": whole**0.5,
-        "signal_share": signal / whole,
+        "norm": float(np.trace(products) / len(products)) ** 0.5,
+        "signal_share": signal_share(products),
+        "signal_share_difference": signal_share(products) - signal_share(reference),
+        "standard_error": jackknife(products, reference),
         "signal_cosine": torch.cosine_similarity(own.mean(0), grpo.mean(0), dim=0).item(),
     }
+
+
+def signal_share(products: np.ndarray) -> float:
+    """Signal's share of the squared norm from the products g_i . g_j, (batches, batches)."""
+    n, whole = len(products), np.trace(products)
+    return float((products.sum() - whole) / (n - 1) / whole)
+
+
+def jackknife(products: np.ndarray, reference: np.ndarray) -> float:
+    """Standard error of the difference of two signal shares of the same batches, each left out in turn."""
+    n = len(products)
+    parts = [np.ix_(kept, kept) for kept in (np.delete(np.arange(n), i) for i in range(n))]
+    differences = np.array([signal_share(products[part]) - signal_share(reference[part]) for part in parts])
+    return float(np.sqrt((n - 1) / n * ((differences - differences.mean()) ** 2).sum()))

@@ -11,7 +11,7 @@ from benchmarks.learning.compare import BASELINE, BEST, comparisons
 from benchmarks.learning.figure import draw
 from benchmarks.learning.outcomes import load, run_table, step_table
 from benchmarks.learning.settings import LEARNING_RATES, METHODS
-from benchmarks.learning.tokens import KINDS
+from benchmarks.learning.tokens import BANDS, KINDS
 
 COMMON_LR = LEARNING_RATES[1]
 LABELS = {
@@ -157,13 +157,15 @@ def _pair(values: Any) -> str:
 
 
 def _kinds(steps: pd.DataFrame) -> str:
-    columns = [f"mass_{name}" for name in ("lower", "ramp", "upper", *KINDS)]
+    columns = [f"mass_{name}" for name in (*BANDS, *KINDS)]
     last = int(steps.step.max())
     rows = []
     for name in METHODS:
         own = steps[(steps.method == name) & (steps.lr == COMMON_LR)]
         for label, part in (("first", own[own.step <= 5]), ("last", own[own.step > last - 5])):
-            rows.append([f"{LABELS[name]}, {label}", *(f"{share:.3f}" for share in part[columns].mean())])
+            means = part[columns].mean()
+            means /= means.iloc[: len(BANDS)].sum()  # an update in which no row has an advantage has no mass
+            rows.append([f"{LABELS[name]}, {label}", *(f"{share:.3f}" for share in means)])
     return _markdown(["", "π < 0.25", "ramp", "π > 0.344", *KINDS], rows)
 
 
