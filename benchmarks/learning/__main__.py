@@ -78,7 +78,8 @@ def direction_(folder: Folder = FOLDER, out: Path = Path("docs/results/learning_
     world, tables = world_of(folder), []
     for warm_steps in (0, 10):
         table = directions(world, Settings(), warm_steps, LEARNING_RATES[1])
-        console.print(f"after {warm_steps} steps\n{table.to_string(index=False, float_format='{:.4f}'.format)}")
+        text = table.to_string(index=False, float_format="{:.4f}".format)
+        console.print(f"after {warm_steps} steps\n{text}", soft_wrap=True)
         tables.append(table.assign(after_steps=warm_steps))
     pd.concat(tables).to_csv(out, index=False, float_format="%.6g")
 
