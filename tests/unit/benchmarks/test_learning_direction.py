@@ -1,6 +1,7 @@
 """Signal and noise of gradients, on gradients whose signal is known."""
 
 import pytest
+import repository_root  # noqa: F401
 import torch
 
 from benchmarks.learning.direction import _summary, jackknife

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import repository_root  # noqa: F401
 
 from benchmarks.learning.compare import BEST, at_best, comparisons
 from benchmarks.learning.outcomes import accuracy_curve, load, outcomes, run_table
