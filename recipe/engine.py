@@ -42,8 +42,8 @@ from tr_grpo.recipe.weights import CLIPPED
 
 VENDOR = "tr_grpo"
 HESSIAN_STEP = 1e-4
-"""Half the distance of the two gradients of a Hessian product, in the parameters' own units. Measured against exact
-float64 products on the tiny model (docs/method.md): a rare token of a bad response bends the loss within 1e-3."""
+"""Half the distance of the two gradients of a Hessian product, in the parameters' own units: short, because a rare
+token of a bad response can bend the loss within ten times this length (docs/method.md)."""
 
 LossFunction = Callable[..., tuple[Tensor, dict[str, Any]]]
 
@@ -131,6 +131,8 @@ class MeasuredEngine(FSDPEngineWithLMHead):
         if not knobs.lopti_threshold:
             return self._update(data, loss_function, knobs)
         parts = [part for part in lopti_parts(data, knobs.lopti_threshold) if self._over_ranks([_count(part)])[0]]
+        # Where no token counts at all, verl's one update says so.
+        parts = parts or [data]
         return merged([self._update(part, loss_function, knobs) for part in parts])
 
     def _update(self, data: TensorDict, loss_function: LossFunction, knobs: MeasuredLossConfig) -> dict[str, Any]:
