@@ -9,7 +9,7 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
-FOLDERS = ("recipe", "trainer", "reward", "data_prep", "analysis")
+FOLDERS = ("recipe", "trainer", "reward", "data_prep", "search", "analysis")
 VERL = "verl==0.9.1"  # exactly one verl: its seams are contract-tested against this version
 
 packages = []
@@ -35,18 +35,28 @@ setup(
     install_requires=[
         VERL,
         "TransferQueue>=0.1.10",
+        "aiohttp",
+        "bm25s",
+        "cachetools",
         "datasets",
+        "faiss-cpu",
+        "fastapi",
         "hydra-core>=1.3",
         "math-verify[antlr4_9_3]",
         "matplotlib",
+        "orjson",
+        "prometheus-client",
         "psutil",
         "pyarrow",
         "ray>=2.60",
         "rich",
+        "sentence-transformers",
+        "tenacity",
         "tensorboard",
         "torch==2.11.0",
         "transformers==5.9.0",
         "typer",
+        "uvicorn",
         "wrapt",
     ],
     extras_require={

@@ -8,5 +8,5 @@ for script in scripts/*.sh .ci/run; do bash -n "$script"; done
 # The folders are subpackages of tr_grpo only once installed; mypy gets the same layout as links.
 links=.venv/typecheck
 mkdir -p "$links/tr_grpo"
-for folder in recipe trainer reward data_prep analysis; do ln -sfn "$PWD/$folder" "$links/tr_grpo/$folder"; done
+for folder in recipe trainer reward data_prep search analysis; do ln -sfn "$PWD/$folder" "$links/tr_grpo/$folder"; done
 MYPYPATH=$links .venv/bin/mypy --config-file pyproject.toml -p tr_grpo

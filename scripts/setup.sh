@@ -62,7 +62,7 @@ if [ ! -f "$stamp" ]; then
     install -r "requirements/$kind.txt"
   fi
   install --editable .
-  .venv/bin/python -m compileall -q recipe trainer reward data_prep analysis
+  .venv/bin/python -m compileall -q recipe trainer reward data_prep search analysis
   touch "$stamp"
 fi
 if [ "$with_tests" = yes ] && [ ! -f "$test_stamp" ]; then

@@ -1,0 +1,1 @@
+"""The search tool of the question-answering task: index, retrieval server, client and verl tool."""
