@@ -12,6 +12,7 @@ from typer.core import TyperCommand
 
 from tr_grpo.data_prep.arithmetic.command import arithmetic
 from tr_grpo.data_prep.errors import InputError
+from tr_grpo.data_prep.facts.command import facts
 from tr_grpo.data_prep.knights_knaves import (
     KINDS,
     NAMES,
@@ -46,11 +47,11 @@ def spread(arguments: list[str], options: tuple[str, ...]) -> list[str]:
 
 
 class ManyValues(TyperCommand):
-    """A command whose ``--people``, ``--kinds``, ``--names`` and ``--terms`` take several values after one option."""
+    """A command whose ``--people``, ``--kinds``, ``--names``, ``--terms`` and ``--hops`` take several values."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse ``args`` after spreading the values of those options."""
-        return super().parse_args(ctx, spread(args, ("--people", "--kinds", "--names", "--terms")))
+        return super().parse_args(ctx, spread(args, ("--people", "--kinds", "--names", "--terms", "--hops")))
 
 
 class ManyFiles(TyperCommand):
@@ -102,6 +103,7 @@ def knights_knaves(
 
 
 app.command("arithmetic", cls=ManyValues)(arithmetic)
+app.command("facts", cls=ManyValues)(facts)
 app.command("tiny-model")(tiny_model)
 app.command("math", cls=ManyFiles)(math)
 
