@@ -30,6 +30,7 @@ setup(
     package_dir={f"tr_grpo.{folder}": folder for folder in FOLDERS},
     package_data={
         "tr_grpo.recipe": ["config/**/*.yaml", "config/*.yaml"],
+        "tr_grpo.search": ["agent_loops.yaml"],
         "tr_grpo.data_prep": ["tiny_model/weights/*", "tiny_model/weights_arithmetic/*"],
     },
     install_requires=[

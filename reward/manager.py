@@ -26,6 +26,7 @@ from tr_grpo.reward.overlong import Overlong
 from tr_grpo.reward.pool import PoolSettings
 from tr_grpo.reward.pool_worker import Judged
 from tr_grpo.reward.scorers import load_scorer, pick_rule
+from tr_grpo.reward.trajectory import FIELD, Trajectory
 from tr_grpo.reward.verdict import Judgement, Verdict
 
 
@@ -85,8 +86,10 @@ class VerdictRewardManager(RewardManagerBase):
         truncated = len(ids) >= self.response_limit and int(ids[-1]) != self.tokenizer.eos_token_id
         ground_truth = item.non_tensor_batch["reward_model"]["ground_truth"]
         try:
-            judgement, details = await self._judge(response, ground_truth, truncated)
+            known = self._trajectory(item.non_tensor_batch)
+            judgement, details = await self._judge(response, ground_truth, truncated, known)
             reward = float(self.scorer.score(judgement, self.rule))
+            measures = self._measures(ground_truth, judgement, known)
         except Exception as error:
             fault = "".join(traceback.format_exception(error))
             self._record(fault, response, ground_truth, item.non_tensor_batch)
@@ -94,19 +97,35 @@ class VerdictRewardManager(RewardManagerBase):
         if judgement.verdict is Verdict.ERROR:
             self._record(details or judgement.reason, response, ground_truth, item.non_tensor_batch)
         overlong_reward = self.overlong.reward(len(ids), self.response_limit)
-        info = extra_info(judgement, truncated, overlong_reward)
+        info = extra_info(judgement, truncated, overlong_reward) | measures
         return {"reward_score": reward + overlong_reward, "reward_extra_info": info}
 
-    async def _judge(self, response: str, ground_truth: Any, truncated: bool) -> Judged:
+    async def _judge(
+        self, response: str, ground_truth: Any, truncated: bool, known: dict[str, Trajectory | None]
+    ) -> Judged:
         """In this process what takes no time; in the node's pool what may, so that the event loop never waits."""
         solution = self.scorer.parse_solution(ground_truth)
         if self.pool is None:
-            return Judged(self.scorer.judge(response, solution, truncated=truncated, **self.judge_kwargs))
+            return Judged(self.scorer.judge(response, solution, truncated=truncated, **known, **self.judge_kwargs))
         quick = getattr(self.scorer, "judge_quickly", None)
         judgement = quick(response, solution, truncated=truncated, **self.judge_kwargs) if quick else None
         if judgement is not None:
             return Judged(judgement)
         return await self.pool.judge(response, ground_truth, truncated, self.judge_kwargs)
+
+    def _trajectory(self, fields: dict[str, Any]) -> dict[str, Trajectory | None]:
+        """The keyword ``trajectory`` for a scorer that measures them; None without an agent loop that tells of it."""
+        if not hasattr(self.scorer, "measure"):
+            return {}
+        plain = (fields.get("tool_extra_fields") or {}).get(FIELD)
+        return {"trajectory": None if plain is None else Trajectory.of_plain(plain)}
+
+    def _measures(
+        self, ground_truth: Any, judgement: Judgement, known: dict[str, Trajectory | None]
+    ) -> dict[str, float]:
+        if not known:
+            return {}
+        return self.scorer.measure(self.scorer.parse_solution(ground_truth), judgement, **known)
 
     def _record(self, fault: str, response: str, ground_truth: Any, fields: dict[str, Any]) -> None:
         self.error_file.parent.mkdir(parents=True, exist_ok=True)

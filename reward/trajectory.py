@@ -42,6 +42,8 @@ class Trajectory:
     observation_tokens: int
     """Tokens that the environment wrote: they carry no gradient."""
     end: End
+    fault: str = ""
+    """What the last failed search met, for messages."""
 
     def plain(self) -> dict[str, Any]:
         """As a dict of plain values, for ``extra_fields``."""
@@ -51,4 +53,5 @@ class Trajectory:
     def of_plain(cls, values: Mapping[str, Any]) -> Trajectory:
         """The inverse of ``plain``; KeyError or ValueError for anything else."""
         counts = {name: int(values[name]) for name in ("searches", "failed", "invalid", "observation_tokens")}
-        return cls(tuple(values["turns"]), tuple(values["observations"]), **counts, end=End(values["end"]))
+        texts = {name: tuple(values[name]) for name in ("turns", "observations")}
+        return cls(**texts, **counts, end=End(values["end"]), fault=str(values["fault"]))

@@ -23,8 +23,11 @@ INVALID = (
 
 
 def passages_text(passages: Sequence[Passage]) -> str:
-    """Search-R1's list of passages: ``Doc 1(Title: ...) text`` a line; ``EMPTY`` for none."""
-    lines = [f"Doc {n}(Title: {passage.title}) {passage.text}\n" for n, passage in enumerate(passages, start=1)]
+    """Search-R1's list of passages, ``Doc 1(Title: "Title") text`` a line; ``EMPTY`` for none."""
+    lines = []
+    for number, passage in enumerate(passages, start=1):
+        title = f'(Title: "{passage.title}")' if passage.title else ""
+        lines.append(f"Doc {number}{title} {passage.text}\n")
     return "".join(lines).strip() if lines else EMPTY
 
 

@@ -7,6 +7,7 @@ Exit status: 0 done, 1 the run failed, 2 bad input (nothing was started), 130 in
 """
 
 import argparse
+import importlib.resources
 import os
 import re
 import sys
@@ -75,6 +76,11 @@ def _use_absolute_paths(config: DictConfig) -> None:
     for key in ("train_files", "val_files"):
         files = config.data[key]
         config.data[key] = _absolute(files) if isinstance(files, str) else [_absolute(file) for file in files]
+    agent = config.actor_rollout_ref.rollout.agent
+    if agent.agent_loop_config_path:
+        agent.agent_loop_config_path = _package_path(agent.agent_loop_config_path)
+    if config.search.token_file:
+        config.search.token_file = _absolute(config.search.token_file)
     model = config.actor_rollout_ref.model.path
     if os.path.isdir(os.path.expanduser(model)):  # else a hub name
         config.actor_rollout_ref.model.path = _absolute(model)
@@ -82,6 +88,14 @@ def _use_absolute_paths(config: DictConfig) -> None:
 
 def _absolute(path: str) -> str:
     return path if "://" in path else os.path.abspath(os.path.expanduser(path))
+
+
+def _package_path(path: str) -> str:
+    """``pkg://package/file`` as the file's path, for keys that verl opens itself."""
+    if not path.startswith("pkg://"):
+        return _absolute(path)
+    package, _, name = path.removeprefix("pkg://").partition("/")
+    return str(importlib.resources.files(package) / name)
 
 
 def _run(config: DictConfig) -> int:

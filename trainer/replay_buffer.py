@@ -8,7 +8,8 @@ and a response without a reward (the scorer or the rollout raised, and verl pads
 Selected by ``trainer.v1.sampler.custom_sampler``; verl builds a custom buffer without the arguments that
 its own gets, so ``sampler_kwargs`` repeats them by interpolation (recipe/config/train.yaml).
 
-For the same reason truncated responses are masked here, where ``reward.reward_kwargs.overlong.mode=mask`` asks for it.
+For the same reason truncated responses are masked here, where ``reward.reward_kwargs.overlong.mode=mask`` asks for it,
+and a run whose searches fail is stopped here (``search.max_failure_share``).
 """
 
 from collections import Counter
@@ -18,6 +19,8 @@ import torch
 import transfer_queue as tq
 from tensordict import TensorDict
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer, ReplayBufferAsync
+
+from tr_grpo.reward.trajectory import FIELD, Trajectory
 
 # Options of verl's buffer that reach a custom one only through sampler_kwargs.
 FORWARDED = ("poll_interval", "train_batch_size", "gen_batch_size", "sync_refill_failed_groups")
@@ -48,6 +51,7 @@ class _Account:
         )
         self.max_unscored_share = float(sampler_kwargs["max_unscored_share"])
         self.mask_overlong = sampler_kwargs["overlong"] == "mask"
+        self.max_search_failure_share = float(sampler_kwargs["max_search_failure_share"])
         self.responses_per_prompt = {
             "train": int(sampler_kwargs["rollout_n"]),
             "val": int(sampler_kwargs["validation_n"]),
@@ -65,8 +69,8 @@ class _Account:
             verl's batch and metrics, plus the share of each verdict and of responses without a reward.
 
         Raises:
-            RuntimeError: more than ``max_unscored_share`` of the responses have no reward, or all of them are
-                truncated and masked.
+            RuntimeError: more than ``max_unscored_share`` of the responses have no reward, all of them are truncated
+                and masked, or more than ``max_search_failure_share`` of their searches failed.
         """
         batch, metrics = super().sample(global_steps, partition_id, batch_size)  # type: ignore[misc]
         expected = batch_size * self.responses_per_prompt[partition_id]
@@ -78,18 +82,34 @@ class _Account:
                 f"({missing / expected:.1%}, limit {self.max_unscored_share:.1%}): the scorer or the rollout raised; "
                 "see scoring_errors-*.jsonl in the checkpoint folder and the log above"
             )
+        extra_fields = _extra_fields(batch)
+        _stop_if_searches_fail(extra_fields, self.max_search_failure_share, f"step {global_steps} ({partition_id})")
         if partition_id == "train":
-            infos = _reward_infos(batch)
+            infos = [extra.get("reward_extra_info", {}) for extra in extra_fields]
             metrics = metrics | {"reward/unscored_share": missing / expected} | _means(infos)
             if self.mask_overlong:
                 _mask_overlong(batch, infos, global_steps)
         return batch, metrics
 
 
-def _reward_infos(batch: Any) -> list[dict[str, Any]]:
-    """The reward manager's extra values of each row of ``batch``."""
+def _extra_fields(batch: Any) -> list[dict[str, Any]]:
+    """What agent loop and reward manager tell of each row of ``batch``."""
     fields = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=["extra_fields"])
-    return [extra.get("reward_extra_info", {}) for extra in fields["extra_fields"]]
+    return list(fields["extra_fields"])
+
+
+def _stop_if_searches_fail(extra_fields: list[dict[str, Any]], limit: float, where: str) -> None:
+    """A policy must not be trained on what it does when the search engine is away."""
+    trajectories = [Trajectory.of_plain(extra[FIELD]) for extra in extra_fields if FIELD in extra]
+    searches = sum(trajectory.searches for trajectory in trajectories)
+    failed = [trajectory for trajectory in trajectories if trajectory.failed]
+    failures = sum(trajectory.failed for trajectory in failed)
+    if failures > limit * searches:
+        raise RuntimeError(
+            f"{where}: {failures} of {searches} searches failed ({failures / searches:.1%}, "
+            f"search.max_failure_share is {limit:.1%}): {failed[-1].fault}; start the search server again, then the "
+            "same command resumes from the last checkpoint"
+        )
 
 
 def _means(infos: list[dict[str, Any]]) -> dict[str, float]:

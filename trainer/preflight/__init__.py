@@ -7,7 +7,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from tr_grpo.data_prep.errors import InputError
-from tr_grpo.trainer.preflight import batch, data, loss, machine, model, reward, versions
+from tr_grpo.trainer.preflight import batch, data, loss, machine, model, reward, search, versions
 from tr_grpo.trainer.preflight.finding import Finding, Severity
 from tr_grpo.trainer.preflight.ledger import BatchLedger
 
@@ -20,6 +20,7 @@ CHECKS: tuple[Callable[[DictConfig], Iterator[Finding]], ...] = (
     model.check,
     data.check,
     reward.check,
+    search.check,
 )
 
 

@@ -17,7 +17,7 @@ class Finding:
 
     Attributes:
         code: stable, e.g. ``TR201``; the hundreds name the part: 1 versions, 2 data, 3 reward, 4 batch and loss,
-            5 machine, 6 model.
+            5 machine, 6 model, 7 search.
         severity: see :class:`Severity`.
         message: one line that names the key, file or row.
         fix: one line that says what to change.
