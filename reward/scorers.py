@@ -8,6 +8,9 @@ A scorer is a module with
 * ``RULES`` (name -> rule) and ``score(judgement, rule)``: the reward,
 * ``examples(solution)``: a right and a wrong response, for the preflight,
 
+and, where an agent loop makes responses: a ``judge`` that also takes ``trajectory`` (reward/trajectory.py, or None),
+and ``measure(solution, judgement, trajectory)``: numbers to log of a response, under the same keys always;
+
 and, where ``judge`` may take long, ``judge_quickly``: the same call in bounded time, None where it cannot decide; and
 ``warm_up()``, here or in a submodule ``warming``: what the pool loads before it judges (reward/pool_server.py).
 """
@@ -18,7 +21,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-SCORERS = ("tr_grpo.reward.knights_knaves", "tr_grpo.reward.math")
+SCORERS = ("tr_grpo.reward.knights_knaves", "tr_grpo.reward.math", "tr_grpo.reward.search_qa")
 SCORER_PARTS = ("DATA_SOURCES", "parse_solution", "judge", "RULES", "score", "examples")
 
 

@@ -1,6 +1,7 @@
-"""What a scorer says about one response: a verdict, the same eight for every task, and why."""
+"""What a scorer says about one response: a verdict, the same ten for every task, and why."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -19,7 +20,11 @@ class Verdict(StrEnum):
     MALFORMED = "malformed"
     """The response does not have the asked format; its answer is not looked at."""
     NO_ANSWER = "no_answer"
-    """The task asks for no format, and nothing in the response can be taken for its answer."""
+    """Nothing in the response can be taken for its answer, and the task asks for no format beyond that."""
+    SEARCH_FAILED = "search_failed"
+    """Not right, and a search of the trajectory failed: the fault may not be the policy's."""
+    OUT_OF_TURNS = "out_of_turns"
+    """No answer was given, because the turns were used up."""
     TRUNCATED = "truncated"
     """The response ran into the length limit before its format was complete or its answer was given."""
     TIMEOUT = "timeout"
@@ -35,6 +40,8 @@ class Judgement:
     verdict: Verdict
     format_ok: bool
     answer: str | None
-    """What was read, in one normal form per task; None unless the verdict is right or wrong."""
+    """What was read, in one normal form per task; None unless the verdict is right, wrong or search_failed."""
     reason: str
     """One short line naming the fault; empty for a right answer."""
+    grades: Mapping[str, float] = field(default_factory=dict)
+    """How right the answer is by other measures, each in [0, 1], where the task has them; empty without an answer."""
