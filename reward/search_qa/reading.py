@@ -80,8 +80,8 @@ def keeps_format(turns: tuple[str, ...], invalid: int, read: Read, format: str) 
     """Whether the response has the asked format.
 
     ``search_r1``: each turn is ``<think>…</think>`` and then ``<search>…</search>``, the last ``<answer>…</answer>``,
-    with nothing but white space around (``is_valid_sequence`` in Search-R1's ``qa_em_format.py``). ``answer``: one answer
-    block. In both, no turn was invalid.
+    with nothing but white space around (``is_valid_sequence`` in Search-R1's ``qa_em_format.py``). ``answer``: one
+    answer block. In both, no turn was invalid.
     """
     if invalid or read.blocks != 1:
         return False
