@@ -11,6 +11,7 @@ from tr_grpo.trainer.preflight.finding import Finding, error
 TINY = {
     "tiny": "run `tr-grpo prep tiny-model`",
     "tiny_arithmetic": "run `tr-grpo prep tiny-model --task arithmetic`",
+    "tiny_facts": "run `tr-grpo prep tiny-model --task facts`",
 }
 """What makes the model folder of an ``llm`` that is the project's own."""
 
@@ -18,7 +19,7 @@ TINY = {
 def check(config: DictConfig) -> Iterator[Finding]:
     """Load the tokenizer and render one message; a name that is no folder is left to the hub."""
     path = config.actor_rollout_ref.model.path
-    looks_local = path.startswith((".", "/", "~")) or path.count("/") != 1
+    looks_local = path.startswith((".", "/", "~")) or path.count("/") != 1 or config.group.llm in TINY
     if not os.path.isdir(path):
         if looks_local:
             fix = "correct the path" if path else "name the model: actor_rollout_ref.model.path=FOLDER_OR_HUB_NAME"
