@@ -39,6 +39,7 @@ class SearchToolLoop(ToolAgentLoop):
         assert isinstance(section, dict)
         tool = search_tool({str(key): value for key, value in section.items()}, kwargs["tokenizer"])
         super().__init__(*args, tools=ToolListWrap([*(tools.tools if tools else []), tool]), **kwargs)
+        self.max_turn_tokens = tool.settings.max_turn_tokens
         self.max_assistant_turns = tool.settings.max_turns + 1
         self.max_user_turns = None
         # verl cuts by characters, by default at 256; the tool has cut by tokens already.
@@ -46,6 +47,8 @@ class SearchToolLoop(ToolAgentLoop):
 
     async def run(self, sampling_params: dict[str, Any], priority: int = 0, **kwargs: Any) -> AgentLoopOutput:
         """verl's run, with the trajectory added to ``extra_fields``."""
+        if self.max_turn_tokens is not None:
+            sampling_params = sampling_params | {"max_tokens": self.max_turn_tokens}
         output: AgentLoopOutput = await super().run(sampling_params, priority, **kwargs)
         record: Recorder = output.extra_fields.pop(RECORD, None) or Recorder()
         record.mask = output.response_mask

@@ -36,7 +36,7 @@ class ScriptedPolicy:
 
     async def generate(self, request_id: str, *, prompt_ids: list[int], sampling_params: dict, **_: Any) -> TokenOutput:
         self.requests.append({"id": request_id, "prompt": list(prompt_ids), **sampling_params})
-        ids = self.turns.pop(0)[: sampling_params["max_tokens"]]
+        ids = self.turns.pop(0)[: sampling_params.get("max_tokens")]
         step = len(self.requests)
         return TokenOutput(
             token_ids=ids,
