@@ -23,6 +23,8 @@ from tr_grpo.data_prep.knights_knaves import (
     import_dataset,
 )
 from tr_grpo.data_prep.math.command import FILE_OPTIONS, math
+from tr_grpo.data_prep.search_qa.command import FILE_OPTIONS as SEARCH_QA_FILES
+from tr_grpo.data_prep.search_qa.command import search_qa
 from tr_grpo.data_prep.tiny_model.command import tiny_model
 
 app = typer.Typer(help="Make data sets: verl parquet files with a manifest.", no_args_is_help=True)
@@ -59,7 +61,7 @@ class ManyFiles(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse ``args`` after spreading the values of those options."""
-        return super().parse_args(ctx, spread(args, FILE_OPTIONS))
+        return super().parse_args(ctx, spread(args, (*FILE_OPTIONS, *SEARCH_QA_FILES)))
 
 
 @app.command("knights-knaves", cls=ManyValues)
@@ -106,6 +108,7 @@ app.command("arithmetic", cls=ManyValues)(arithmetic)
 app.command("facts", cls=ManyValues)(facts)
 app.command("tiny-model")(tiny_model)
 app.command("math", cls=ManyFiles)(math)
+app.command("search-qa", cls=ManyFiles)(search_qa)
 
 
 def _refuse_generator_options(ctx: typer.Context) -> None:

@@ -23,8 +23,17 @@ REQUIRED_COLUMNS = ("data_source", "prompt", "ability", "reward_model", "extra_i
 Row = dict[str, Any]
 
 
-def arrow_schema(extra_info: Sequence[tuple[str, pa.DataType]] = ()) -> pa.Schema:
-    """Schema of a data file; ``extra_info`` names a task's own fields beside ``index`` and ``split``."""
+def arrow_schema(
+    extra_info: Sequence[tuple[str, pa.DataType]] = (),
+    ground_truth: pa.DataType | None = None,
+    columns: Sequence[tuple[str, pa.DataType]] = (),
+) -> pa.Schema:
+    """Schema of a data file.
+
+    extra_info: a task's own fields beside ``index`` and ``split``.
+    ground_truth: its type where it is not text.
+    columns: further columns, such as the ``agent_name`` by which verl picks an agent loop.
+    """
     import pyarrow as pa
 
     text = pa.string()
@@ -33,8 +42,9 @@ def arrow_schema(extra_info: Sequence[tuple[str, pa.DataType]] = ()) -> pa.Schem
             ("data_source", text),
             ("prompt", pa.list_(pa.struct([("role", text), ("content", text)]))),
             ("ability", text),
-            ("reward_model", pa.struct([("style", text), ("ground_truth", text)])),
+            ("reward_model", pa.struct([("style", text), ("ground_truth", ground_truth or text)])),
             ("extra_info", pa.struct([("index", pa.int64()), ("split", text), *extra_info])),
+            *columns,
         ]
     )
 
@@ -75,8 +85,14 @@ def validate_parquet(path: Path | str) -> int:
 def _check_row(path: Path, number: int, row: Row) -> None:
     _check_prompt(path, number, row["prompt"])
     reward = row["reward_model"]
-    if not isinstance(reward, dict) or reward.get("ground_truth") in (None, "", [], {}):
+    if not isinstance(reward, dict) or _empty(reward.get("ground_truth")):
         raise InputError(f"{path}: row {number} has no reward_model.ground_truth; give each row its solution")
+
+
+def _empty(truth: object) -> bool:
+    if isinstance(truth, dict):
+        return all(map(_empty, truth.values()))
+    return truth in (None, "", [])
 
 
 def _check_prompt(path: Path, number: int, prompt: object) -> None:

@@ -27,7 +27,8 @@ __all__ = ["DATA_SOURCES", "RULES", "Rule", "Solution", "examples", "judge", "me
 
 DATA_SOURCES = (
     "search_qa/*",
-    # Search-R1's own names (verl/trainer/main_ppo_format.py)
+    # verl's names (verl/utils/reward_score/__init__.py), and Search-R1's own (verl/trainer/main_ppo_format.py)
+    "searchR1_*",
     "nq",
     "triviaqa",
     "popqa",
