@@ -112,7 +112,7 @@ def _empty(config: FaissConfig, passages: int, dimension: int) -> Any:
         "ivf": f"IVF{config.cells(passages)},{storage}",
         "hnsw": f"HNSW{config.links},{storage}",
     }[config.kind]
-    index = faiss.index_factory(dimension, name, faiss.METRIC_INNER_PRODUCT)
+    index: Any = faiss.index_factory(dimension, name, faiss.METRIC_INNER_PRODUCT)
     if config.kind == "hnsw":
         index.hnsw.efConstruction = config.ef_construction
     return index
@@ -133,12 +133,12 @@ class DenseRanker:
 
         # Flat vectors and IVF's lists stay in the file, shared by all processes; HNSW's graph is read into memory.
         flags = {"flat": faiss.IO_FLAG_MMAP_IFC, "ivf": faiss.IO_FLAG_MMAP, "hnsw": 0}[config.kind]
-        self._index = faiss.read_index(str(folder / INDEX), flags)
+        index: Any = faiss.read_index(str(folder / INDEX), flags)
         if config.kind == "ivf":
-            self._index.nprobe = config.probes(self._index.ntotal)
+            index.nprobe = config.probes(index.ntotal)
         if config.kind == "hnsw":
-            self._index.hnsw.efSearch = config.ef_search
-        self._encoder = encoder
+            index.hnsw.efSearch = config.ef_search
+        self._index, self._encoder = index, encoder
 
     def rank(self, queries: Sequence[str], top_k: int) -> list[Ranking]:
         """As :class:`~tr_grpo.search.ranking.Ranker` says; a query matches every passage more or less."""

@@ -14,6 +14,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -151,10 +152,10 @@ class PostingsWriter:
             mean_length=max(length / max(passages, 1), 1e-9),
         )
 
-    def _params(self, rows: int) -> dict[str, object]:
+    def _params(self, rows: int) -> dict[str, Any]:
         from importlib.metadata import version
 
-        kind = {"method": "lucene", "idf_method": "lucene", "dtype": "float32", "int_dtype": "int32"}
+        kind: dict[str, Any] = {"method": "lucene", "idf_method": "lucene", "dtype": "float32", "int_dtype": "int32"}
         numbers = {"k1": self._config.k1, "b": self._config.b, "delta": 0.5, "num_docs": rows}
         return kind | numbers | {"backend": "numpy", "version": version("bm25s")}
 
