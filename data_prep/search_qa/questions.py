@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from tr_grpo.data_prep.math.faults import Fault
 from tr_grpo.data_prep.math.files import Record
+from tr_grpo.data_prep.math.problems import user_message
 from tr_grpo.data_prep.schema import Row, arrow_schema
 from tr_grpo.data_prep.search_qa.templates import Template
 from tr_grpo.reward.search_qa import parse_solution
@@ -68,14 +69,15 @@ def read_question(record: Record, columns: tuple[str, str], data_source: str) ->
 
 
 def question_of(row: Mapping[str, Any]) -> str:
-    """The question in a row of a prepared file: ours, Search-R1's and verl's keep it beside the prompt.
+    """The question in a row of a prepared file.
 
-    Raises ``Fault`` where it is in none of these places.
+    ``extra_info.question`` (ours, and verl's preparation), the column ``question`` (Search-R1's own file), or what
+    follows ``Question:`` in the one user message, which otherwise is the question. Raises ``Fault`` without any.
     """
     for place in (row.get("extra_info"), row):
         if isinstance(place, Mapping) and isinstance(place.get("question"), str) and place["question"].strip():
             return str(place["question"]).strip()
-    raise Fault("no extra_info.question and no column question")
+    return user_message(row.get("prompt")).rpartition("Question:")[2].strip()
 
 
 def schema() -> pa.Schema:
