@@ -1,6 +1,7 @@
 """Hydra composition of a run: our groups on top of verl's ``ppo_trainer``, with errors that help."""
 
 import difflib
+import importlib.resources
 import importlib.util
 import re
 from collections.abc import Iterator, Sequence
@@ -94,6 +95,14 @@ def _keys(config: DictConfig, prefix: str = "") -> Iterator[str]:
         node = config._get_node(name)
         if isinstance(node, DictConfig) and not node._is_none() and not node._is_interpolation():
             yield from _keys(node, path + ".")
+
+
+def package_path(path: str) -> str:
+    """``pkg://package/file`` as that file's path, for keys that verl opens itself; any other path as it is."""
+    if not path.startswith("pkg://"):
+        return path
+    package, _, name = path.removeprefix("pkg://").partition("/")
+    return str(importlib.resources.files(package) / name)
 
 
 def environment(config: DictConfig) -> dict[str, str]:

@@ -7,7 +7,6 @@ Exit status: 0 done, 1 the run failed, 2 bad input (nothing was started), 130 in
 """
 
 import argparse
-import importlib.resources
 import os
 import re
 import sys
@@ -19,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from tr_grpo.data_prep.errors import InputError
 from tr_grpo.trainer import processes
-from tr_grpo.trainer.compose import compose, environment
+from tr_grpo.trainer.compose import compose, environment, package_path
 
 DESCRIPTION = """Train with verl. Overrides are Hydra's: algo=tr_grpo task=knights_knaves llm=tiny cluster=cpu
 track=console, and any key of verl's, e.g. actor_rollout_ref.actor.optim.lr=1e-6."""
@@ -78,7 +77,7 @@ def _use_absolute_paths(config: DictConfig) -> None:
         config.data[key] = _absolute(files) if isinstance(files, str) else [_absolute(file) for file in files]
     agent = config.actor_rollout_ref.rollout.agent
     if agent.agent_loop_config_path:
-        agent.agent_loop_config_path = _package_path(agent.agent_loop_config_path)
+        agent.agent_loop_config_path = _absolute(package_path(agent.agent_loop_config_path))
     if config.search.token_file:
         config.search.token_file = _absolute(config.search.token_file)
     model = config.actor_rollout_ref.model.path
@@ -88,14 +87,6 @@ def _use_absolute_paths(config: DictConfig) -> None:
 
 def _absolute(path: str) -> str:
     return path if "://" in path else os.path.abspath(os.path.expanduser(path))
-
-
-def _package_path(path: str) -> str:
-    """``pkg://package/file`` as the file's path, for keys that verl opens itself."""
-    if not path.startswith("pkg://"):
-        return _absolute(path)
-    package, _, name = path.removeprefix("pkg://").partition("/")
-    return str(importlib.resources.files(package) / name)
 
 
 def _run(config: DictConfig) -> int:

@@ -9,7 +9,8 @@ Selected by ``trainer.v1.sampler.custom_sampler``; verl builds a custom buffer w
 its own gets, so ``sampler_kwargs`` repeats them by interpolation (recipe/config/train.yaml).
 
 For the same reason truncated responses are masked here, where ``reward.reward_kwargs.overlong.mode=mask`` asks for it,
-and a run whose searches fail is stopped here (``search.max_failure_share``).
+responses whose search failed are masked always, and a run in which too many fail is stopped
+(``search.max_failure_share``).
 """
 
 from collections import Counter
@@ -87,8 +88,7 @@ class _Account:
         if partition_id == "train":
             infos = [extra.get("reward_extra_info", {}) for extra in extra_fields]
             metrics = metrics | {"reward/unscored_share": missing / expected} | _means(infos)
-            if self.mask_overlong:
-                _mask_overlong(batch, infos, global_steps)
+            _mask(batch, infos, self.mask_overlong, global_steps)
         return batch, metrics
 
 
@@ -120,10 +120,14 @@ def _means(infos: list[dict[str, Any]]) -> dict[str, float]:
     return {f"reward/{name}": value / len(infos) for name, value in totals.items()}
 
 
-def _mask_overlong(batch: Any, infos: list[dict[str, Any]], step: int) -> None:
-    """Zero the masks of truncated responses: they leave the loss and its denominator, but not their group's mean."""
-    keys = [key for key, info in zip(batch.keys, infos, strict=True) if info.get("overlong")]
-    if len(keys) == len(infos):
+def _mask(batch: Any, infos: list[dict[str, Any]], overlong: bool, step: int) -> None:
+    """Zero the masks of what is not to be learned from: it leaves the loss and its denominator, not its group's mean.
+
+    These are responses whose search failed and, where ``overlong`` asks for it, truncated ones.
+    """
+    unwanted = ("verdict_search_failed", "overlong") if overlong else ("verdict_search_failed",)
+    keys = [key for key, info in zip(batch.keys, infos, strict=True) if any(info.get(name) for name in unwanted)]
+    if infos and len(keys) == len(infos):
         raise RuntimeError(
             f"step {step}: every response ran into the length limit, and overlong.mode=mask leaves none to learn from; "
             "raise data.max_response_length, or choose reward.reward_kwargs.overlong.mode=penalize"

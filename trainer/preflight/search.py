@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from tr_grpo.search.client import SearchClient, SearchError, SearchRefused
 from tr_grpo.search.settings import SearchSettings
+from tr_grpo.trainer.compose import package_path
 from tr_grpo.trainer.preflight.data import files
 from tr_grpo.trainer.preflight.finding import Finding, error, warning
 
@@ -56,14 +57,18 @@ def _agent_names(path: Path, config: DictConfig) -> set[str]:
 
 
 def _unknown(path: Path, names: set[str], config: DictConfig) -> Iterator[Finding]:
-    registry = config.actor_rollout_ref.rollout.agent.agent_loop_config_path
-    own = {entry["name"] for entry in yaml.safe_load(Path(registry).read_text("utf-8"))} if registry else set()
-    known = sorted(own) + list(VERLS_LOOPS)
+    known = [*_registered(config.actor_rollout_ref.rollout.agent.agent_loop_config_path), *VERLS_LOOPS]
     for name in sorted(names - set(known)):
         yield error(
             "TR702", f"{path}: agent_name {name!r} is no agent loop; known are {', '.join(known)}",
             "prepare the file again, or set actor_rollout_ref.rollout.agent.default_agent_loop",
         )  # fmt: skip
+
+
+def _registered(registry: str | None) -> list[str]:
+    if not registry:
+        return []
+    return [entry["name"] for entry in yaml.safe_load(Path(package_path(registry)).read_text("utf-8"))]
 
 
 def _unused(config: DictConfig) -> Iterator[Finding]:

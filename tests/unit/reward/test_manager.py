@@ -18,6 +18,7 @@ from tr_grpo.reward.knights_knaves import examples
 from tr_grpo.reward.manager import ScoringError, VerdictRewardManager
 from tr_grpo.reward.pool_worker import Judged
 from tr_grpo.reward.scorers import load_scorer, pick_rule
+from tr_grpo.reward.trajectory import FIELD, End, Trajectory
 from tr_grpo.reward.verdict import Judgement, Verdict
 from tr_grpo.trainer.compose import compose
 
@@ -45,7 +46,9 @@ def manager(tmp_path: Path) -> VerdictRewardManager:
     return loaded
 
 
-def judged(manager: VerdictRewardManager, response: str, truth: Any = TRUTH, end: bool = True) -> dict[str, Any]:
+def judged(
+    manager: VerdictRewardManager, response: str, truth: Any = TRUTH, end: bool = True, **further: Any
+) -> dict[str, Any]:
     ids = [ord(character) for character in response] + ([END] if end else [])
     padding = 5
     batch = TensorDict(
@@ -59,7 +62,7 @@ def judged(manager: VerdictRewardManager, response: str, truth: Any = TRUTH, end
         "reward_model": np.array([{"ground_truth": truth}], dtype=object),
         "data_source": np.array(["knights_knaves"], dtype=object),
         "extra_info": np.array([{"index": 4}], dtype=object),
-    }
+    } | {name: np.array([value], dtype=object) for name, value in further.items()}
     return asyncio.run(manager.run_single(DataProto(batch=batch, non_tensor_batch=fields)))
 
 
@@ -181,3 +184,25 @@ def test_mathematics_is_judged_here_where_it_is_quick_and_in_the_pool_where_not(
     assert judged(math_manager, slow, r"\frac{1}{\sqrt{2}}")["reward_score"] == 1.0
     assert judged(math_manager, wrong, r"\frac{1}{\sqrt{2}}")["reward_score"] == 0.0
     assert asked == [slow, wrong]
+
+
+def test_a_scorer_of_trajectories_judges_the_policys_own_words_and_logs_its_measures(tmp_path: Path) -> None:
+    config = compose(
+        ["task=facts", "llm=tiny_facts", f"trainer.default_local_dir={tmp_path}", f"data.max_response_length={LIMIT}"]
+    )
+    OmegaConf.resolve(config)
+    manager = load_reward_manager(config, Characters())
+    truth = {"target": ["London"]}
+    told = Trajectory(("<search>Ada</search>", "<answer>Paris</answer>"), ("London",), 1, 0, 0, 6, End.STOPPED)
+
+    # What the environment wrote may say anything; the answer is the policy's last turn.
+    text = "<search>Ada</search><information><answer>London</answer></information><answer>Paris</answer>"
+    result = judged(manager, text, truth, tool_extra_fields={FIELD: told.plain()})
+    assert result["reward_score"] == 0.0
+    info = result["reward_extra_info"]
+    assert (info["verdict_wrong"], info["searches"], info["answer_seen"], info["observation_tokens"]) == (1, 1, 1, 6)
+
+    # The same keys for a response of a loop that tells of no trajectory.
+    other = judged(manager, "<answer>London</answer>", truth)
+    assert other["reward_score"] == 1.0
+    assert other["reward_extra_info"].keys() == info.keys()

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from verl.trainer.ppo.v1 import PPOTrainerSync
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer, ReplayBufferAsync
 
+from tr_grpo.reward.trajectory import FIELD, End, Trajectory
 from tr_grpo.trainer import replay_buffer as module
 from tr_grpo.trainer.compose import compose
 from tr_grpo.trainer.replay_buffer import AccountingReplayBuffer, AccountingReplayBufferAsync
@@ -134,6 +135,35 @@ def test_truncated_responses_leave_the_loss_only_where_that_is_asked(
             assert torch.equal(row["loss_mask"], torch.zeros_like(row["response_mask"]))
         else:
             assert "loss_mask" not in row
+
+
+def test_responses_whose_search_failed_leave_the_loss(monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store([{"verdict_search_failed": 0.0}, {"verdict_search_failed": 1.0}, {"overlong": 1.0}, {}])
+    monkeypatch.setattr(ReplayBuffer, "sample", lambda self, *args: (Batch(keys=KEYS, partition_id="train"), {}))
+    monkeypatch.setattr(module, "tq", store)
+    built(compose(["actor_rollout_ref.rollout.n=2"])).sample(3, "train", batch_size=2)
+    assert {key for key, row in store.rows.items() if not row["response_mask"].any()} == {"a_1_0"}
+
+
+def told(searches: int, failed: int) -> dict[str, Any]:
+    trajectory = Trajectory(("x",), ("y",) * searches, searches, failed, 0, 9, End.STOPPED, "refused at 10.0.0.1:8000")
+    return {"reward_extra_info": {}, FIELD: trajectory.plain()}
+
+
+@pytest.mark.parametrize("partition", ["train", "val"])
+def test_a_run_whose_searches_fail_stops_with_the_reason(monkeypatch: pytest.MonkeyPatch, partition: str) -> None:
+    """The limit is a share of the batch's searches, and it is exceeded only by more than it."""
+
+    def sample(*rows: dict[str, Any]) -> None:
+        monkeypatch.setattr(ReplayBuffer, "sample", lambda self, *args: (Batch(keys=KEYS, partition_id=partition), {}))
+        monkeypatch.setattr(module.tq, "kv_batch_get", lambda **kwargs: {"extra_fields": list(rows)})
+        options = ["actor_rollout_ref.rollout.n=2", "actor_rollout_ref.rollout.val_kwargs.n=2"]
+        built(compose([*options, "search.max_failure_share=0.25"])).sample(3, partition, batch_size=2)
+
+    sample(told(4, 1), told(0, 0), told(0, 0), told(0, 0))
+    sample(told(0, 0), told(0, 0), told(0, 0), told(0, 0))
+    with pytest.raises(RuntimeError, match=r"step 3 .*: 2 of 5 searches failed \(40\.0%.*10\.0\.0\.1:8000.*resumes"):
+        sample(told(4, 2), told(1, 0), told(0, 0), told(0, 0))
 
 
 def test_a_batch_that_is_truncated_as_a_whole_says_what_to_change(monkeypatch: pytest.MonkeyPatch) -> None:
