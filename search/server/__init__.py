@@ -1,0 +1,1 @@
+"""The retrieval server: micro-batches, limits, workers (docs/search_server.md)."""
