@@ -1,4 +1,4 @@
-"""The ``tr-grpo`` command: ``train`` (Hydra overrides) and ``prep`` (data and models)."""
+"""The ``tr-grpo`` command: ``train`` (Hydra overrides), ``prep`` (data and models), ``index`` and ``serve-search``."""
 
 import sys
 
@@ -6,9 +6,15 @@ import typer
 
 from tr_grpo.data_prep.cli import app as prep
 from tr_grpo.data_prep.errors import InputError
+from tr_grpo.search.answerability import answerable
+from tr_grpo.search.index_command import app as index
+from tr_grpo.search.serve_command import serve_search
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(prep, name="prep", help="Prepare data and models.")
+index.command("answerability")(answerable)
+app.add_typer(index, name="index", help="Make, search and check retrieval indexes.")
+app.command("serve-search")(serve_search)
 
 
 @app.command(
