@@ -96,10 +96,8 @@ def schema() -> pa.Schema:
         ("support", pa.list_(text)),
         ("seed", pa.int64()),
     ]
-    base = arrow_schema(extra_info)
-    truth = pa.struct([("style", text), ("ground_truth", pa.struct([("target", pa.list_(text))]))])
-    place = base.get_field_index("reward_model")
-    return base.set(place, pa.field("reward_model", truth)).append(pa.field("agent_name", text))
+    truth = pa.struct([("target", pa.list_(text))])
+    return arrow_schema(extra_info, truth, [("agent_name", text)])
 
 
 def to_row(question: Question, world: World, split: str, index: int, seed: int) -> Row:

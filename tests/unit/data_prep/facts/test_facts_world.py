@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tr_grpo.data_prep.errors import InputError
-from tr_grpo.data_prep.facts import KINDS, Question, World, draw_world
+from tr_grpo.data_prep.facts import KINDS, Kind, Question, World, draw_world
 from tr_grpo.data_prep.facts.proof import answers, asked, known_facts, names_of
 from tr_grpo.data_prep.facts.questions import path
 from tr_grpo.data_prep.facts.words import COUNTRIES, CRAFTS, FIRST_NAMES, PRODUCTS, SURNAMES, TOWNS
@@ -62,9 +62,9 @@ def test_passages_have_ids_of_their_own_and_survive_the_wire(world: World) -> No
 
 @given(WORLDS, st.sampled_from(KINDS), st.integers(0, 1), st.data())
 def test_a_question_is_read_back_from_its_words_and_answered_from_the_corpus(
-    world: World, kind: object, wording: int, data: st.DataObject
+    world: World, kind: Kind, wording: int, data: st.DataObject
 ) -> None:
-    question = Question(data.draw(st.sampled_from(sorted(world.people))), kind, wording)  # type: ignore[arg-type]
+    question = Question(data.draw(st.sampled_from(sorted(world.people))), kind, wording)
     assert asked(question.text) == question
     *support, answer = path(question, world)
     known = known_facts(world.corpus)
