@@ -5,15 +5,13 @@ from __future__ import annotations
 import ipaddress
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from tr_grpo.data_prep.errors import InputError
 from tr_grpo.search.server.limits import Limits
-
-if TYPE_CHECKING:
-    from tr_grpo.search.server.source import Source
+from tr_grpo.search.server.source import IndexSource, ShardSource, Source
 
 TOKEN_VARIABLE = "TR_GRPO_SEARCH_TOKEN"
 SHORTEST_TOKEN = 16
@@ -25,6 +23,11 @@ def serve_search(
     shard: Annotated[list[str] | None, typer.Option(help="In place of --index: a server of a part; repeat it.")] = None,
     kind: Annotated[str | None, typer.Option(help="bm25, dense or fused, where the index holds several.")] = None,
     device: Annotated[str, typer.Option(help="Of the encoder: cpu, cuda, cuda:1 ...")] = "cpu",
+    encoder: Annotated[str | None, typer.Option(help="Where the index's encoder lies now, if it was moved.")] = None,
+    nprobe: Annotated[
+        int | None, typer.Option(min=1, help="IVF: cells a query visits.  [default: the index's]")
+    ] = None,
+    ef_search: Annotated[int | None, typer.Option(min=1, help="HNSW: effort.  [default: the index's]")] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
     workers: Annotated[int, typer.Option(min=1, help="Processes; each opens the index.")] = 1,
@@ -64,7 +67,13 @@ def serve_search(
     )
     token = read_token(token_file, os.environ.get(TOKEN_VARIABLE))
     check_exposure(host, public=public, token=token, no_token=no_token)
-    source = _source(index, shard or [], kind, device, deadline, read_token(shard_token_file, None))
+    source: Source
+    if (index is None) == (not shard):
+        raise InputError("give either --index FOLDER or --shard URL, once for each shard")
+    if index is not None:
+        source = IndexSource(index, kind, device, encoder, nprobe, ef_search)
+    else:
+        source = ShardSource(tuple(shard or ()), deadline, read_token(shard_token_file, None))
 
     from tr_grpo.search.server.supervisor import WorkerApp, listen, run_server
 
@@ -112,15 +121,3 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
-
-
-def _source(
-    index: Path | None, shards: list[str], kind: str | None, device: str, deadline: float, token: str | None
-) -> Source:
-    from tr_grpo.search.server.source import IndexSource, ShardSource
-
-    if (index is None) == (not shards):
-        raise InputError("give either --index FOLDER or --shard URL, once for each shard")
-    if index is not None:
-        return IndexSource(index, kind, device)
-    return ShardSource(tuple(shards), deadline, token)

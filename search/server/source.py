@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from tr_grpo.data_prep.storage import sha256
 from tr_grpo.search.retriever import Retriever
 
 Facts = dict[str, Any]
@@ -37,16 +35,24 @@ class IndexSource:
     folder: Path
     kind: str | None = None
     device: str = "cpu"
+    encoder: str | None = None
+    nprobe: int | None = None
+    ef_search: int | None = None
 
     def open(self) -> Opened:
         """Open the index; one search compiles and loads what the first request would otherwise wait for."""
         from tr_grpo.search.opening import open_index
 
-        retriever = open_index(self.folder, kind=self.kind, device=self.device)
+        retriever = open_index(
+            self.folder,
+            kind=self.kind,
+            device=self.device,
+            encoder=self.encoder,
+            nprobe=self.nprobe,
+            ef_search=self.ef_search,
+        )
         retriever.search(["warm up"], 1)
-        manifest = self.folder / "manifest.json"
-        passages = json.loads(manifest.read_text(encoding="utf-8")).get("passages")
-        facts = {"retriever": retriever.name, "passages": passages, "manifest_sha256": sha256(manifest)}
+        facts = {"retriever": retriever.name, "passages": retriever.passages, "manifest_sha256": retriever.digest}
 
         async def known() -> Facts:
             return facts

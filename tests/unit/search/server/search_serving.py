@@ -46,7 +46,8 @@ class OverlapRetriever:
     name = "overlap"
 
     def __init__(self, passages: Sequence[Passage] = PASSAGES) -> None:
-        self.passages = passages
+        self.documents = passages
+        self.passages = len(passages)
         self.words = [words_of(passage.contents) for passage in passages]
         self.batches: list[list[str]] = []
 
@@ -58,7 +59,7 @@ class OverlapRetriever:
         words = words_of(query)
         scores = [(len(words & own) / len(own), row) for row, own in enumerate(self.words)]
         best = sorted((pair for pair in scores if pair[0] > 0), key=lambda pair: (-pair[0], pair[1]))
-        return [Hit(self.passages[row], score) for score, row in best[:top_k]]
+        return [Hit(self.documents[row], score) for score, row in best[:top_k]]
 
 
 class GatedRetriever(OverlapRetriever):
@@ -111,7 +112,7 @@ def serving(
     retriever = retriever or OverlapRetriever()
 
     async def known() -> dict[str, Any]:
-        return {"retriever": retriever.name, "passages": len(retriever.passages), "manifest_sha256": "00"}
+        return {"retriever": retriever.name, "passages": retriever.passages, "manifest_sha256": "00"}
 
     bounds = Limits(**limits)
     config = uvicorn_config(

@@ -26,7 +26,8 @@ class FlatRetriever:
     name = "dense"
 
     def __init__(self, passages: list[Passage], vectors: np.ndarray) -> None:
-        self.passages = passages
+        self.documents = passages
+        self.passages = len(passages)
         self.vectors = vectors
 
     def search(self, queries: Any, top_k: int) -> list[list[Hit]]:
@@ -34,7 +35,7 @@ class FlatRetriever:
         found = []
         for scores in asked @ self.vectors.T:
             rows = np.argsort(-scores, kind="stable")[:top_k]
-            found.append([Hit(self.passages[row], float(scores[row])) for row in rows])
+            found.append([Hit(self.documents[row], float(scores[row])) for row in rows])
         return found
 
 
