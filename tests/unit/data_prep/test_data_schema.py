@@ -36,6 +36,20 @@ def test_same_rows_give_the_same_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
+def test_a_ground_truth_may_be_a_struct_and_further_columns_stay(tmp_path: Path) -> None:
+    schema = arrow_schema(
+        ground_truth=pa.struct([("target", pa.list_(pa.string()))]), columns=[("agent_name", pa.string())]
+    )
+    file = tmp_path / "test.parquet"
+    written = row(reward_model={"style": "rule", "ground_truth": {"target": ["x", "y"]}}, agent_name="search_r1")
+    write_rows(file, [written], schema)
+    assert validate_parquet(file) == 1
+    assert read_rows(file) == [written]
+    write_rows(file, [row(reward_model={"style": "rule", "ground_truth": {"target": []}})], schema)
+    with pytest.raises(InputError, match="row 0 has no reward_model"):
+        validate_parquet(file)
+
+
 @pytest.mark.parametrize("column", REQUIRED_COLUMNS)
 def test_a_missing_column_is_named(tmp_path: Path, column: str) -> None:
     file = tmp_path / "x.parquet"
