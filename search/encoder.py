@@ -69,7 +69,7 @@ class EncoderRecord:
     query_prefix: str
     passage_prefix: str
     pooling: str
-    max_length: int
+    max_length: int | None
 
     @property
     def config(self) -> EncoderConfig:
@@ -92,6 +92,7 @@ class Encoder:
     def __init__(
         self, config: EncoderConfig, *, device: str = "cpu", batch_size: int = 32, revision: str | None = None
     ) -> None:
+        identity = config.identity
         self._model = _load(config, device, revision)
         self._batch_size = batch_size
         if config.max_length is not None:
@@ -102,7 +103,7 @@ class Encoder:
         folder = config.folder
         self.record = EncoderRecord(
             name=str(folder or config.name),
-            sha256=config.identity,
+            sha256=identity,
             revision="" if folder else _revision(self._model, config),
             dimension=self._model.get_embedding_dimension(),
             query_prefix=query,

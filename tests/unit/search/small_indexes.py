@@ -14,7 +14,7 @@ from tr_grpo.search.corpus import PassageStore, PassageWriter
 from tr_grpo.search.passage import Passage
 from tr_grpo.search.reading import CorpusConfig
 
-WORDS = "river bridge copper lantern harvest violin glacier theorem orchard saffron".split()
+WORDS = ["river", "bridge", "copper", "lantern", "harvest", "violin", "glacier", "theorem", "orchard", "saffron"]
 
 
 def passages(count: int, seed: int = 0, words: int = 12) -> list[Passage]:
@@ -88,7 +88,8 @@ def tiny_bert(folder: Path, seed: int = 0) -> Path:
     tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "query", "passage", ":", *WORDS, "title", "0", "1", "2"]
     (folder / "vocab.txt").write_text("\n".join(tokens) + "\n")
     torch.manual_seed(seed)
-    config = BertConfig(len(tokens), 16, 1, 2, 32, max_position_embeddings=64)
+    sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
+    config = BertConfig(vocab_size=len(tokens), max_position_embeddings=64, **sizes)
     BertModel(config, add_pooling_layer=False).eval().save_pretrained(folder)
     BertTokenizerFast(str(folder / "vocab.txt")).save_pretrained(folder)
     return folder
