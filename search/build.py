@@ -105,7 +105,8 @@ class _Build:
         self.state = BuildState.load(self.work / STATE)
 
     def run(self) -> Manifest:
-        """All stages."""
+        """All stages. The encoder comes first: if it cannot be loaded, that is known before the corpus is read."""
+        encoder = self._encoder() if self.config.has_dense else None
         if "passages" not in self.state.done:
             bm25 = self.config.bm25 if self.config.has_bm25 else None
             gather(self.config.corpus, bm25, self.work, self.state, self._save, self.show)
@@ -115,19 +116,20 @@ class _Build:
             writer.finish(self.work, self.state.stored, lambda n: self.show("BM25", n, self.state.chunks))
             self._mark("bm25")
             shutil.rmtree(self.work / POSTINGS)
-        if self.config.has_dense:
-            self._dense()
+        if encoder is not None:
+            self._dense(encoder)
         return self._finish()
 
-    def _dense(self) -> None:
-        encoder, total = self._encoder(), self.state.stored
+    def _dense(self, encoder: Encoder) -> None:
+        total = self.state.stored
         if self.state.embedded < total:
             self.show("embeddings", self.state.embedded, total)
             store, start = corpus.PassageStore(self.work), self.state.embedded
             for end in embed(store, encoder, self.config.faiss.dtype, self.work / dense.EMBEDDINGS, start):
-                self.show("embeddings", end - self.state.embedded, total)
+                added = end - self.state.embedded
                 self.state = replace(self.state, embedded=end)
                 self._save()
+                self.show("embeddings", added, total)
         if "faiss" not in self.state.done:
             build_faiss(self.work, self.config.faiss, lambda n: self.show("FAISS", n, total))
             self._mark("faiss")

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tr_grpo.data_prep.errors import InputError
 from tr_grpo.data_prep.storage import write_atomic
+from tr_grpo.search.arrays import create_array, flush
 from tr_grpo.search.corpus import PassageStore
 from tr_grpo.search.ranking import NOTHING, Ranking, ranking
 
@@ -74,14 +75,13 @@ def embed(store: PassageStore, encoder: TextEncoder, dtype: str, path: Path, sta
     """Write the vectors of the passages from row ``start`` on; gives the row up to which they are safe on disk."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if start:
-        vectors = np.lib.format.open_memmap(path, mode="r+")
+        vectors: NDArray[Any] = np.lib.format.open_memmap(path, mode="r+")
     else:
-        shape = len(store), encoder.dimension
-        vectors = np.lib.format.open_memmap(path, mode="w+", dtype=np.dtype(dtype), shape=shape)
+        vectors = create_array(path, dtype, (len(store), encoder.dimension))
     for first in range(start, len(store), CHUNK):
         end = min(first + CHUNK, len(store))
         vectors[first:end] = encoder.passages([store[row].contents for row in range(first, end)])
-        vectors.flush()
+        flush(vectors)
         yield end
 
 

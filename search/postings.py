@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tr_grpo.data_prep.storage import write_atomic
+from tr_grpo.search.arrays import create_array, flush
 from tr_grpo.search.words import STOP_WORDS, raw_words, stemmer
 
 FILES = tuple(f"bm25/{name}" for name in (
@@ -119,8 +120,8 @@ class PostingsWriter:
         statistics = self._statistics()
         np.save(indptr, statistics.starts)
         size = int(statistics.starts[-1])
-        score_of = _create(data, np.float32, size)
-        row_of = _create(indices, np.int32, size)
+        score_of = create_array(data, np.float32, (size,))
+        row_of = create_array(indices, np.int32, (size,))
         heads = statistics.starts[:-1].copy()  # where the next posting of each word goes
         for number in range(self._chunks):
             with np.load(self._file(number)) as chunk:
@@ -131,8 +132,7 @@ class PostingsWriter:
                 row_of[places] = chunk["row"]
             progress(1)
         for array in (score_of, row_of):
-            if isinstance(array, np.memmap):
-                array.flush()
+            flush(array)
         words = {word: number for number, word in enumerate(self._vocabulary.words)}
         vocabulary.write_text(json.dumps(words, ensure_ascii=False), encoding="utf-8")
         params.write_text(json.dumps(self._params(rows), indent=2) + "\n", encoding="utf-8")
@@ -172,10 +172,3 @@ def _places(word: NDArray[np.int32], heads: NDArray[np.int64]) -> tuple[NDArray[
     counts = np.bincount(word, minlength=len(heads))
     first = np.cumsum(counts) - counts  # of each word within the chunk
     return heads[word] + np.arange(len(word)) - first[word], heads + counts
-
-
-def _create(path: Path, dtype: type, size: int) -> NDArray[np.generic]:
-    if not size:  # an empty array cannot be mapped
-        np.save(path, np.zeros(0, dtype))
-        return np.zeros(0, dtype)
-    return np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=(size,))
