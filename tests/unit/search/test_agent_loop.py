@@ -5,14 +5,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from conftest import ScriptedServer, found, status
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
+from scripted import ScriptedPolicy, ScriptedServer, found, status
 from transformers import AutoTokenizer
 from verl.experimental.agent_loop.agent_loop import AgentLoopOutput, DictConfigWrap
 from verl.utils.dataset.rl_dataset import RLHFDataset
-from verl.workers.rollout.replica import TokenOutput
 
 from tr_grpo.data_prep.tiny_model.files import SHIPPED
 from tr_grpo.reward.trajectory import FIELD, End, Trajectory
@@ -24,26 +23,6 @@ from tr_grpo.search.settings import SearchSettings
 TOKENIZER = AutoTokenizer.from_pretrained(SHIPPED)
 QUESTION = [{"role": "user", "content": "Where was Ada born?"}]
 PASSAGE = 'Doc 1(Title: "Ada") Ada was born in London.'
-
-
-class ScriptedPolicy:
-    """Samples the given turns, one a call, cut to ``max_tokens`` as vLLM does."""
-
-    def __init__(self, turns: Sequence[list[int]], logprobs: bool) -> None:
-        self.turns = list(turns)
-        self.logprobs = logprobs
-        self.requests: list[dict[str, Any]] = []
-
-    async def generate(self, request_id: str, *, prompt_ids: list[int], sampling_params: dict, **_: Any) -> TokenOutput:
-        self.requests.append({"id": request_id, "prompt": list(prompt_ids), **sampling_params})
-        ids = self.turns.pop(0)[: sampling_params.get("max_tokens")]
-        step = len(self.requests)
-        return TokenOutput(
-            token_ids=ids,
-            log_probs=[-float(step)] * len(ids) if self.logprobs else None,
-            num_preempted=0,
-            extra_fields={"min_global_steps": step, "max_global_steps": step},
-        )
 
 
 def encode(text: str) -> list[int]:

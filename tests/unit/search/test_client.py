@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 from aiohttp import web
-from conftest import ScriptedServer, found, status
+from scripted import ScriptedServer, found, status
 
 from tr_grpo.search.client import SearchClient, SearchError, SearchRefused, read_hits, shared_client
 from tr_grpo.search.passage import Hit, Passage

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from conftest import ScriptedServer, found, status
 from omegaconf import OmegaConf
-from test_agent_loop import ScriptedPolicy
+from scripted import ScriptedPolicy, ScriptedServer, found, status
 from transformers import AutoTokenizer
 from verl.experimental.agent_loop.agent_loop import AgentLoopOutput, DictConfigWrap, ToolListWrap
 from verl.tools.tool_registry import initialize_tools_from_config
