@@ -1,6 +1,9 @@
 """The whole way: an index on disk, `tr-grpo serve-search` in processes of its own, Search-R1's request."""
 
 import json
+import socket
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -55,6 +58,29 @@ def test_bm25_shards_score_as_one_index(index: Path) -> None:
     for ours, theirs in zip(found, whole.search(QUERIES, 60), strict=True):
         assert [hit.score for hit in ours] == [hit.score for hit in theirs]
         assert sorted(ours, key=place) == sorted(theirs, key=place)  # equal scores may stand in another order
+
+
+def test_an_engine_of_one_s_own_is_served_as_the_document_shows(tmp_path: Path) -> None:
+    document = Path(__file__).parents[4] / "docs" / "search_server.md"
+    code = document.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    file = tmp_path / "my_engine.py"
+    file.write_text(code.replace("8001", str(port)).replace("passages.db", str(tmp_path / "passages.db")))
+    with closing(sqlite3.connect(tmp_path / "passages.db")) as database:
+        database.execute("CREATE VIRTUAL TABLE passages USING fts5(id UNINDEXED, title, text)")
+        database.executemany(
+            "INSERT INTO passages VALUES (?, ?, ?)", [("1", "Velden", "A town."), ("2", "Orlia", "A sea.")]
+        )
+        database.commit()
+    with program(str(file)) as server:
+        assert [[item["document"]["id"] for item in items] for items in server.search(["the town?", "a", "", '"'])] == [
+            ["1"],
+            ["1", "2"],
+            [],
+            [],
+        ]
+        assert server.get("/ready").json() == {"ready": True, "retriever": "fts5"}
 
 
 def place(hit: Hit) -> tuple[float, str]:

@@ -40,6 +40,17 @@ def test_a_killed_worker_is_replaced(two: Program) -> None:
         assert two.search(["town"])[0]
 
 
+def test_sighup_replaces_the_workers_without_a_refused_request(two: Program) -> None:
+    old = set(two.workers())
+    two.process.send_signal(signal.SIGHUP)
+
+    def replaced() -> bool:
+        assert two.search(["town"])[0]
+        return len(two.workers()) == 2 and not old & set(two.workers())
+
+    until(replaced)
+
+
 def test_sigterm_answers_what_was_accepted_and_exits_0() -> None:
     with program(workers=2) as server, ThreadPoolExecutor(16) as pool:
         answers = [pool.submit(server.post, {"queries": [f"slow town {number}"]}) for number in range(16)]
