@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from cachetools import LRUCache
 
-OVERHEAD = 300
-"""Bytes of an entry beside its query and its answer: objects, the table's place (measured: about 280)."""
+OVERHEAD = 400
+"""Bytes of an entry beside its query and its answer: objects, the table's place (measured: about 380)."""
 
 
 class Key(NamedTuple):
