@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
-for script in scripts/*.sh .ci/run; do bash -n "$script"; done
+for script in scripts/*.sh examples/*.sh .ci/run; do bash -n "$script"; done
 # The folders are subpackages of tr_grpo only once installed; mypy gets the same layout as links.
 links=.venv/typecheck
 mkdir -p "$links/tr_grpo"
