@@ -52,6 +52,13 @@ class Trajectory:
     @classmethod
     def of_plain(cls, values: Mapping[str, Any]) -> Trajectory:
         """The inverse of ``plain``; KeyError or ValueError for anything else."""
-        counts = {name: int(values[name]) for name in ("searches", "failed", "invalid", "observation_tokens")}
-        texts = {name: tuple(values[name]) for name in ("turns", "observations")}
-        return cls(**texts, **counts, end=End(values["end"]), fault=str(values["fault"]))
+        return cls(
+            turns=tuple(values["turns"]),
+            observations=tuple(values["observations"]),
+            searches=int(values["searches"]),
+            failed=int(values["failed"]),
+            invalid=int(values["invalid"]),
+            observation_tokens=int(values["observation_tokens"]),
+            end=End(values["end"]),
+            fault=str(values["fault"]),
+        )
