@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from conftest import Run
 from search_server import SearchServer, make_facts
@@ -73,37 +75,43 @@ def test_reinforcement_learning_teaches_to_search(new_search: NewRun) -> None:
         assert metrics["training/rollout_probs_diff_max"] < 1e-3
 
 
-@pytest.fixture(scope="module")
-def recorded_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("recorded")
+def test_what_the_environment_wrote_has_no_part_in_the_update(new_search: NewRun, world: Path, tmp_path: Path) -> None:
+    """On real trajectories: no gradient, no weight, no share in the diagnostics, in no aggregation mode.
 
-
-def test_what_the_environment_wrote_has_no_part_in_the_update(
-    new_search: NewRun, world: Path, recorded_folder: Path
-) -> None:
-    """On real trajectories: no gradient, no weight, no share in the diagnostics, in no aggregation mode."""
+    The validation goes through verl's tool loop: the tiny model calls no tool, but all of the way is gone.
+    """
+    native = tmp_path / "native.parquet"
+    test = pq.read_table(world / "test.parquet")
+    loops = pa.array(["search_tool"] * len(test))
+    pq.write_table(test.set_column(test.schema.get_field_index("agent_name"), "agent_name", loops), native)
     run = new_search(
         "masked", "algo=tr_grpo", "trainer.total_training_steps=2", "trainer.save_freq=-1",
         "actor_rollout_ref.actor.policy_loss._target_=masked_loss.MaskedLossConfig",
         "actor_rollout_ref.actor.policy_loss.loss_mode=masked",
         "trainer.v1.sampler.custom_sampler.path=pkg://recording_buffer",
         "trainer.v1.sampler.custom_sampler.name=recording_buffer",
-        f"+ray_kwargs.ray_init.runtime_env.env_vars.TR_GRPO_TEST_DUMP={recorded_folder}",
+        f"+ray_kwargs.ray_init.runtime_env.env_vars.TR_GRPO_TEST_DUMP={tmp_path}",
+        f"data.val_files={native}", "trainer.val_before_train=true",
     )  # fmt: skip
     run.start()
     assert run.wait(START + 60) == 0, run.log[-3000:]
     run.assert_nothing_left()
-    for step in run.metrics.values():
+    validated = run.metrics[0]
+    assert validated[EXACT_MATCH] >= 0.0
+    assert validated["val-aux/search_qa/facts/turns/mean@1"] == 1.0
+    assert validated[SEARCHED] == 0.0
+    steps = [run.metrics[1], run.metrics[2]]
+    for step in steps:
         assert step["actor/masked/equal"] == 1.0
         assert step["actor/masked/gradient_outside_max"] == 0.0
         assert step["actor/masked/inner_max"] > 20  # observations were there to be perturbed
     # A step whose groups each agree on their reward has no gradient; not both.
-    assert max(step["actor/masked/gradient_inside_max"] for step in run.metrics.values()) > 0
+    assert max(step["actor/masked/gradient_inside_max"] for step in steps) > 0
 
-    rows = [json.loads(line) for line in (recorded_folder / "trajectories.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (tmp_path / "trajectories.jsonl").read_text().splitlines()]
     assert len(rows) == 2 * 8 * 8
     check_tokens(rows, AutoTokenizer.from_pretrained(world / "model"))
-    check_groups(rows, recorded_folder)
+    check_groups(rows, tmp_path)
 
 
 def check_tokens(rows: list[dict[str, Any]], tokenizer: Any) -> None:

@@ -36,6 +36,12 @@ def check(config: DictConfig) -> Iterator[Finding]:
     except (ValueError, OSError) as problem:
         yield error("TR701", str(problem), "set it, e.g. search.url=http://127.0.0.1:8000")
         return
+    if not config.trainer.use_v1:
+        yield warning(
+            "TR706", "search.max_failure_share acts in the replay buffer, which only the V1 trainer has: failed searches "
+            "are counted and shown to the policy, but neither masked nor do they stop the run",
+            "set trainer.use_v1=true",
+        )  # fmt: skip
     yield from _room(config, settings)
     for url in settings.urls:
         yield from _server(url, settings)

@@ -72,6 +72,7 @@ def test_of_several_servers_the_missing_one_is_named(run: Run, facts: Path, url:
         (["search.top_k=0"], "TR701", "search.top_k=0"),
         (["search.token_file=/gone"], "TR701", "/gone"),
         (["search.max_observation_tokens=200"], "TR704", "400 tokens of passages"),
+        (["trainer.use_v1=false"], "TR706", "neither masked nor"),
     ],
 )
 def test_settings_that_cannot_be(run: Run, facts: Path, url: str, spoiled: list[str], code: str, words: str) -> None:
