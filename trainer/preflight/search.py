@@ -38,8 +38,8 @@ def check(config: DictConfig) -> Iterator[Finding]:
         return
     if not config.trainer.use_v1:
         yield warning(
-            "TR706", "search.max_failure_share acts in the replay buffer, which only the V1 trainer has: failed searches "
-            "are counted and shown to the policy, but neither masked nor do they stop the run",
+            "TR706", "search.max_failure_share acts in the replay buffer, which only the V1 trainer has: failed "
+            "searches are counted and shown to the policy, but neither masked nor do they stop the run",
             "set trainer.use_v1=true",
         )  # fmt: skip
     yield from _room(config, settings)
