@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from tr_grpo.data_prep.errors import InputError
+from tr_grpo.data_prep.math.inputs import Input
 from tr_grpo.data_prep.math.sources import Source
 from tr_grpo.data_prep.math.writing import Listing
 from tr_grpo.data_prep.schema import validate_parquet, write_rows
-from tr_grpo.data_prep.search_qa.apart import TASK, prove_apart, question_files, question_keys
+from tr_grpo.data_prep.search_qa.apart import TASK, QuestionFile, prove_apart, question_files, question_keys
 from tr_grpo.data_prep.search_qa.inputs import inputs_of
 from tr_grpo.data_prep.search_qa.making import Making, Progress
 from tr_grpo.data_prep.search_qa.questions import schema, to_row
@@ -99,47 +100,52 @@ def build_dataset(config: SearchQAConfig, progress: Progress = lambda rows: None
     if done is not None:
         return done
     folder.open(config.overwrite, 2 * sum(part.bytes for part in inputs))
-    shards = folder.shards
     try:
-        with Listing(shards / DROPPED) as dropped, Listing(shards / BAD) as bad:
+        with Listing(folder.shards / DROPPED) as dropped, Listing(folder.shards / BAD) as bad:
             making = Making(config, dropped, bad, progress)
-            tested = {question: file.name for file in others for question in question_keys(file.path)}
-            for split in SPLITS[::-1]:  # test first: train is kept apart from it
-                parts = [part for part in inputs if part.to == split]
-                if not parts:
-                    continue
-                questions = making.make(split, parts, tested)
-                template = TEMPLATES[config.template]
-                rows = [to_row(each, template, config.source.name, split, n) for n, each in enumerate(questions)]
-                write_rows(shards / f"{split}.parquet", rows, schema())
-                if split == "test":
-                    tested |= dict.fromkeys((question.key for question in questions), "test.parquet of this folder")
-        tests = [file.path for file in others] + [shards / "test.parquet"] * ("test" in making.counts)
+            _write(making, inputs, others, folder.shards)
         written = {f"{split}.parquet": making.counts[split]["kept"] for split in SPLITS if split in making.counts}
         written |= {listing.path.name: listing.lines for listing in (dropped, bad) if listing.lines}
         manifest = described | {
             "config_sha256": digest,
             "counts": making.counts,
             # None: nothing to keep apart.
-            "separation": {
-                "sets": [{"file": file.name, "sha256": file.sha256} for file in others],
-                **prove_apart(shards / "train.parquet", tests),
-            }
-            if trains
-            else None,
-            "files": {name: _described(shards / name, count) for name, count in written.items()},
+            "separation": _separation(folder.shards, others, "test" in making.counts) if trains else None,
+            "files": {name: _described(folder.shards / name, count) for name, count in written.items()},
             "versions": {name: version(name) for name in ("tr-grpo", "pyarrow", "datasets")}
             | {"python": platform.python_version()},
         }
         for name in written:
-            os.replace(shards / name, out / name)
+            os.replace(folder.shards / name, out / name)
         folder.finish(manifest)
     except OSError as error:
         raise InputError(f"{out}: cannot write ({error.strerror or error}); choose another --out") from error
     finally:
         # Nothing in it is of use to a later call: a stream cannot be taken up in its middle.
-        shutil.rmtree(shards.parent, ignore_errors=True)
+        shutil.rmtree(folder.shards.parent, ignore_errors=True)
     return manifest
+
+
+def _write(making: Making, inputs: list[Input], others: list[QuestionFile], folder: Path) -> None:
+    """Write the splits that have inputs, test first: train is kept apart from it."""
+    config, tested = making.config, {question: file.name for file in others for question in question_keys(file.path)}
+    for split in SPLITS[::-1]:
+        parts = [part for part in inputs if part.to == split]
+        if not parts:
+            continue
+        questions = making.make(split, parts, tested)
+        if split == "test":
+            tested |= dict.fromkeys((question.key for question in questions), "test.parquet of this folder")
+        template = TEMPLATES[config.template]
+        rows = (to_row(each, template, config.source.name, split, n) for n, each in enumerate(questions))
+        write_rows(folder / f"{split}.parquet", rows, schema())
+
+
+def _separation(folder: Path, others: list[QuestionFile], tests_too: bool) -> dict[str, Any]:
+    """The sets that the training questions are apart from, and the proof from the files as they were written."""
+    paths = [file.path for file in others] + [folder / "test.parquet"] * tests_too
+    sets = [{"file": file.name, "sha256": file.sha256} for file in others]
+    return {"sets": sets, **prove_apart(folder / "train.parquet", paths)}
 
 
 def _described(path: Path, rows: int) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import re
 import string
 from collections import Counter
 from collections.abc import Iterable
+from functools import lru_cache
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _NO_PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -23,9 +24,15 @@ def normalise(text: str) -> str:
     return " ".join(_ARTICLES.sub(" ", text.lower().translate(_NO_PUNCTUATION)).split())
 
 
+@lru_cache(maxsize=4096)
+def _form(text: str) -> str:
+    """The normal form of an answer or alias: each is compared several times, and an alias with every sample."""
+    return normalise(text)
+
+
 def key(text: str) -> str:
     """What is compared: the normal form, or where that is empty the text in lower case; empty for blank text alone."""
-    return normalise(text) or " ".join(text.lower().split())
+    return _form(text) or " ".join(text.lower().split())
 
 
 def exact(answer: str, alias: str) -> float:
@@ -35,8 +42,8 @@ def exact(answer: str, alias: str) -> float:
 
 def cover(answer: str, alias: str) -> float:
     """1 if the answer contains the alias, character by character as Search-R1's ``subem``, else 0."""
-    wanted = normalise(alias)
-    return float(wanted in normalise(answer)) if wanted else exact(answer, alias)
+    wanted = _form(alias)
+    return float(wanted in _form(answer)) if wanted else exact(answer, alias)
 
 
 def f1(answer: str, alias: str) -> float:

@@ -16,7 +16,7 @@ MAX_ANSWER_CHARS = 4096
 FORMATS = ("search_r1", "answer")
 
 ANSWER_TAG = re.compile(r"</?answer>")
-_INFORMATION = re.compile(r"<information>.*?</information>", re.DOTALL)
+_OPENING, _CLOSING = "<information>", "</information>"
 _TAG = re.compile(r"(</?(?:think|search|information|answer)>)")
 _SEARCHES = ["<think>", "</think>", "<search>", "</search>"]
 _ANSWERS = ["<think>", "</think>", "<answer>", "</answer>"]
@@ -37,7 +37,12 @@ def turns_of(response: str, trajectory: Trajectory | None) -> tuple[str, ...]:
     """The policy's turns."""
     if trajectory is not None:
         return trajectory.turns
-    return tuple(_INFORMATION.split(response))
+    turns, start = [], 0
+    # Not a regular expression: it would look for the closing tag anew from each opening one that has none.
+    while (opening := response.find(_OPENING, start)) >= 0 and (closing := response.find(_CLOSING, opening)) >= 0:
+        turns.append(response[start:opening])
+        start = closing + len(_CLOSING)
+    return (*turns, response[start:])
 
 
 def last_words(turns: tuple[str, ...], trajectory: Trajectory | None) -> str:
@@ -49,7 +54,7 @@ def last_words(turns: tuple[str, ...], trajectory: Trajectory | None) -> str:
     last = turns[-1] if turns else ""
     if trajectory is not None:
         return last
-    return last.rpartition("</information>")[2].partition("<information>")[0]
+    return last.rpartition(_CLOSING)[2].partition(_OPENING)[0]
 
 
 def read_answer(turn: str) -> Read:

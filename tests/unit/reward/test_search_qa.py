@@ -144,6 +144,13 @@ def test_a_passage_does_not_contradict_the_answer() -> None:
     assert judged(SEARCH, ANSWER, observations=("<answer>Lyon</answer>",)).verdict is Verdict.RIGHT
 
 
+@pytest.mark.parametrize("open_tags", ["<information>", "<think>", "<answer>", "</answer>", "<search>"])
+def test_a_response_of_tags_alone_has_no_right_answer(open_tags: str) -> None:
+    """A million characters: anything but linear time would show as a test that does not end."""
+    assert verdict(open_tags * 100_000) in (Verdict.NO_ANSWER, Verdict.MALFORMED)
+    assert judged(open_tags * 100_000).verdict in (Verdict.NO_ANSWER, Verdict.MALFORMED)
+
+
 def test_information_that_the_policy_made_up_hides_no_answer_of_its_turn() -> None:
     turn = "<answer>Lyon</answer><information>x</information><answer>Paris</answer>"
     assert judged(turn).verdict is Verdict.UNPARSABLE
