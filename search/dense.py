@@ -20,7 +20,7 @@ from tr_grpo.search.ranking import NOTHING, Ranking, ranking
 EMBEDDINGS, INDEX = "dense/embeddings.npy", "dense/index.faiss"
 KINDS = ("flat", "ivf", "hnsw")
 DTYPES = ("float32", "float16")
-CHUNK = 1024  # passages embedded between two marks of progress
+CHUNK = 512  # passages embedded between two marks of progress
 _ADDED = 65_536  # passages added to FAISS at a time
 _DECIMALS = 6  # of a score: float32's error differs with the batch a query came in
 Progress = Callable[[int], None]

@@ -143,7 +143,8 @@ def _load(config: EncoderConfig, device: str, revision: str | None) -> Any:
     try:
         if config.pooling == "auto":  # the model's own; for a plain model of transformers, the mean
             return SentenceTransformer(name, device=device, revision=revision)
-        transformer = Transformer(name, model_kwargs={"revision": revision} if revision else None)
+        pinned = {"revision": revision} if revision else {}
+        transformer = Transformer(name, model_kwargs=pinned, processor_kwargs=pinned, config_kwargs=pinned)
         pooling = Pooling(transformer.get_embedding_dimension(), pooling_mode=config.pooling)
         return SentenceTransformer(modules=[transformer, pooling], device=device)
     except (OSError, ValueError) as error:

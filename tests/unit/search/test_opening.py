@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -185,3 +188,33 @@ def test_an_encoder_of_the_hub_is_not_taken_for_another(copy: Callable[[str], Pa
     assert "was made with encoder intfloat/e5, not intfloat/e5-base-v2" in refusal(
         folder, encoder="intfloat/e5-base-v2"
     )
+
+
+def test_the_revision_that_made_the_index_is_loaded_though_the_hub_moved_on(made: Path, tmp_path: Path) -> None:
+    """The hub is its cache here: a name, two revisions, and which of them is the latest."""
+    repository = tmp_path / "hub" / "models--tests--bert"
+    first, second = "1" * 40, "2" * 40
+    shutil.copytree(made / "bert", repository / "snapshots" / first)
+    tiny_bert(repository / "snapshots" / second, seed=1)
+    (repository / "refs").mkdir()
+    program = f"""
+from pathlib import Path
+from small_indexes import built
+from tr_grpo.search.encoder import Encoder, EncoderConfig
+from tr_grpo.search.opening import open_index
+latest = Path({str(repository / "refs" / "main")!r})
+for pooling in ("auto", "mean"):
+    latest.write_text({first!r})
+    out = Path({str(tmp_path)!r}) / pooling
+    built(out, Path({str(made / "corpus.jsonl")!r}), kind="dense", encoder=EncoderConfig("tests/bert", pooling=pooling))
+    wanted = open_index(out).search(["river"], 5)
+    latest.write_text({second!r})
+    assert open_index(out).search(["river"], 5) == wanted
+assert Encoder(EncoderConfig("tests/bert")).record.revision == {second!r}
+"""
+    environment = os.environ | {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    environment["PYTHONPATH"] = str(Path(__file__).parent)
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    manifest = json.loads((tmp_path / "auto" / "manifest.json").read_text())
+    assert manifest["index"]["encoder"]["revision"] == first
