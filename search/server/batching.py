@@ -68,7 +68,8 @@ class Batcher:
         answers = {query: answer for query in distinct if (answer := self._cache.get(Key(query, top_k, scored)))}
         missing = tuple(query for query in distinct if query not in answers)
         self._metrics.queries.inc(len(queries))
-        self._metrics.cached.inc(len(queries) if not missing else sum(query in answers for query in queries))
+        if answers:
+            self._metrics.cached.inc(sum(query in answers for query in queries))
         if missing:
             answers |= await self._ask(Job(missing, top_k, scored, self._loop.create_future()))
         return [answers[query] for query in queries]

@@ -21,12 +21,13 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        self.requests = self._counter("requests", "Requests to /retrieve, by HTTP status", "status")
+        self._requests = self._counter("requests", "Requests to /retrieve, by HTTP status", "status")
+        self._by_status: dict[int, Counter] = {}  # looking a label up takes as long as counting
         self.hang_ups = self._counter("hang_ups", "Requests to /retrieve whose client left before their end")
         self.queries = self._counter("queries", "Queries of accepted requests")
         self.cached = self._counter("cached_queries", "Queries answered from the cache")
         self.failures = self._counter("retriever_failures", "Requests that the retriever failed, by exception", "error")
-        self.request_seconds = self._histogram("request_seconds", "From a request's headers to its answer", SECONDS)
+        self._request_seconds = self._histogram("request_seconds", "From a request's headers to its answer", SECONDS)
         self.batch_seconds = self._histogram("batch_seconds", "The retriever's time for a batch", SECONDS)
         self.batch_queries = self._histogram("batch_queries", "Distinct queries of a batch", SIZES)
         self.waiting = Gauge(
@@ -41,6 +42,13 @@ class Metrics:
 
     def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
         return Histogram(PREFIX + name, text, buckets=buckets, registry=self._registry)
+
+    def answered(self, status: int, seconds: float) -> None:
+        """Count one answer to /retrieve."""
+        if status not in self._by_status:
+            self._by_status[status] = self._requests.labels(str(status))
+        self._by_status[status].inc()
+        self._request_seconds.observe(seconds)
 
     def render(self) -> bytes:
         """All workers' numbers in Prometheus' text format."""

@@ -67,8 +67,7 @@ class RetrieveEndpoint:
             return
         except Refusal as refusal:
             status, content, headers = refusal.status, refusal.content(), refusal.headers
-        self._metrics.requests.labels(str(status)).inc()
-        self._metrics.request_seconds.observe(time.perf_counter() - began)
+        self._metrics.answered(status, time.perf_counter() - began)
         await send_json(send, status, content, headers)
 
     async def _content(self, body: bytes) -> bytes:
