@@ -25,9 +25,9 @@ def serve_search(
     device: Annotated[str, typer.Option(help="Of the encoder: cpu, cuda, cuda:1 ...")] = "cpu",
     encoder: Annotated[str | None, typer.Option(help="Where the index's encoder lies now, if it was moved.")] = None,
     nprobe: Annotated[
-        int | None, typer.Option(min=1, help="IVF: cells a query visits.  [default: the index's]")
+        int | None, typer.Option(min=1, help="IVF: cells a query visits; the index's own by default.")
     ] = None,
-    ef_search: Annotated[int | None, typer.Option(min=1, help="HNSW: effort.  [default: the index's]")] = None,
+    ef_search: Annotated[int | None, typer.Option(min=1, help="HNSW: effort; the index's own by default.")] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 8000,
     workers: Annotated[int, typer.Option(min=1, help="Processes; each opens the index.")] = 1,
