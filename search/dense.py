@@ -28,12 +28,12 @@ Progress = Callable[[int], None]
 
 @dataclass(frozen=True)
 class FaissConfig:
-    """``index build``'s options of FAISS; 0 is a default by the corpus's size."""
+    """``index build``'s options of FAISS."""
 
     kind: str = "flat"
     dtype: str = "float32"  # of the vectors, in the array and in FAISS
-    nlist: int = 0  # ivf: cells; default 4 sqrt(passages), but 39 passages a cell at least
-    nprobe: int = 0  # ivf: cells a query looks into; default a sixteenth of them, at least 8
+    nlist: int = 0  # ivf: cells; 0: 4 sqrt(passages), but 39 passages a cell at least
+    nprobe: int = 128  # ivf: cells a query looks into, or all of them if they are fewer
     links: int = 32  # hnsw: M
     ef_construction: int = 200
     ef_search: int = 128
@@ -50,8 +50,7 @@ class FaissConfig:
 
     def probes(self, passages: int) -> int:
         """IVF's nprobe for this many passages."""
-        cells = self.cells(passages)
-        return min(cells, self.nprobe or max(8, math.ceil(cells / 16)))
+        return min(self.cells(passages), self.nprobe)
 
 
 class TextEncoder(Protocol):

@@ -50,7 +50,7 @@ def build(
     faiss: Annotated[str, typer.Option(help="flat (exact), ivf or hnsw.")] = "flat",
     embedding_dtype: Annotated[str, typer.Option(help="float32 or float16.")] = "float32",
     nlist: Annotated[int, typer.Option(help="IVF: cells; 0: by size.", min=0)] = 0,
-    nprobe: Annotated[int, typer.Option(help="IVF: cells a query visits; 0: a sixteenth.", min=0)] = 0,
+    nprobe: Annotated[int, typer.Option(help="IVF: cells a query visits.", min=1)] = 128,
     links: Annotated[int, typer.Option(help="HNSW: links of a passage (M).", min=2)] = 32,
     ef_construction: Annotated[int, typer.Option(help="HNSW: effort while building.", min=1)] = 200,
     ef_search: Annotated[int, typer.Option(help="HNSW: effort of a search.", min=1)] = 128,
