@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -75,19 +78,39 @@ class BuildConfig:
 
 
 def build_index(config: BuildConfig, show: Show = silent) -> Manifest:
-    """Make the index, or go on with it; the manifest. InputError for bad input, a full disk, another index there."""
+    """Make the index, or go on with it; the manifest.
+
+    InputError: bad input, no room, another index in the folder, another process that is building there.
+    """
     settings = config.settings()
     folder = OutputFolder(config.out, digest_of(settings), FILES)
-    finished = folder.finished()
-    if finished is not None:
-        return finished
-    folder.open(config.overwrite, _bytes_needed(config))
     try:
-        return _Build(config, folder, settings, show).run()
+        with _alone(config.out):
+            finished = folder.finished()
+            if finished is not None:
+                return finished
+            folder.open(config.overwrite, _bytes_needed(config))
+            return _Build(config, folder, settings, show).run()
     except OSError as error:
         reason = error.strerror or error
         again = "set it right and run the same command again: it goes on where it stopped"
         raise InputError(f"{config.out}: cannot write ({reason}); {again}") from error
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock, which ends with the process, however it ends. InputError: another process holds it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = folder / ".lock"
+    with lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(
+                f"{folder}: another build is at work there; wait for it or choose another --out"
+            ) from error
+        yield
+        lock.unlink()
 
 
 def _bytes_needed(config: BuildConfig) -> int:

@@ -242,6 +242,22 @@ def test_a_corpus_that_is_not_there_is_refused(tmp_path: Path) -> None:
         built(tmp_path / "index", tmp_path / "absent.jsonl")
 
 
+def test_two_builds_do_not_write_into_one_folder(tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "corpus.jsonl", GIVEN)
+    config = BuildConfig(CorpusConfig((corpus,)), tmp_path / "index")
+    seen: list[str] = []
+
+    def show(stage: str, done: int, total: int | None) -> None:
+        if not seen:
+            with pytest.raises(InputError, match="another build is at work there"):
+                build_index(replace(config, overwrite=True))
+        seen.append(stage)
+
+    build_index(config, show)
+    assert seen
+    assert open_index(config.out, check=True).passages == 50
+
+
 def test_a_full_disk_says_how_to_go_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
