@@ -21,7 +21,6 @@ import json
 import os
 import platform
 import socket
-import statistics
 import subprocess
 import sys
 import time
@@ -37,10 +36,10 @@ sys.path.insert(0, str(ROOT))
 
 import psutil  # noqa: E402
 from rich.console import Console  # noqa: E402
-from rich.table import Table  # noqa: E402
 
 from benchmarks.search_index import build, environment, questions_of  # noqa: E402
 from benchmarks.search_load import Load  # noqa: E402
+from benchmarks.search_report import serving  # noqa: E402
 
 CLIENTS = (1, 8, 32, 64, 128)
 SERVE = "import typer; from tr_grpo.search.serve_command import serve_search; typer.run(serve_search)"
@@ -192,24 +191,6 @@ def sizes(given: argparse.Namespace, console: Console) -> list[dict[str, Any]]:
     return lines
 
 
-def shown(part: dict[str, Any]) -> Table:
-    """Medians over rounds: a row a number of clients."""
-    best = statistics.median(max(line["1"], line["32"]) for line in part["in_process"])
-    names = list(dict.fromkeys(run["server"] for run in part["runs"]))
-    title = f"{part['kind']}, {part['passages']:,} passages, in process {best:,.0f} a second, repeat {part['repeat']}"
-    table = Table("clients", *(f"{name}: /s, p50 / p95 / p99 ms" for name in names), title=title)
-    for clients in dict.fromkeys(run["clients"] for run in part["runs"]):
-        row = [str(clients)]
-        for name in names:
-            runs = [run for run in part["runs"] if (run["server"], run["clients"]) == (name, clients)]
-            middle = {
-                key: statistics.median(run[key] for run in runs) for key in ("rate", "p50_ms", "p95_ms", "p99_ms")
-            }
-            row.append("{rate:,.0f}, {p50_ms:.1f} / {p95_ms:.1f} / {p99_ms:.1f}".format(**middle))
-        table.add_row(*row)
-    return table
-
-
 def main() -> None:
     """Measure a part and put it into the file."""
     if sys.argv[1:2] == ["library"]:
@@ -234,7 +215,7 @@ def main() -> None:
     if given.part == "serve":
         part = serve(given, console)
         report[f"serve {given.kind} {given.passages[0]} x{given.repeat}"] = part
-        console.print(shown(part))
+        console.print(*serving(part), sep="\n")
     else:
         report["sizes"] = sizes(given, console)
     given.json.write_text(json.dumps(report, indent=1) + "\n", "utf-8")

@@ -4,9 +4,9 @@
 
 64 tasks search through the project's client, each a tenth of a second after its last answer, and compare every answer
 with the index opened in process. Meanwhile a worker is killed (SIGKILL) every 20 s, the whole server at two moments,
-for 5 s; once all workers are replaced (SIGHUP); 36 connections misbehave throughout (`search_rude`). The last two
-fifths have no kills, so that the workers' memory can be followed. A search that fails after its client's deadline of
-120 s is lost; one that has not ended 30 s later hangs.
+for 5 s; once all workers are replaced (SIGHUP); 36 connections misbehave throughout (`search_rude`). The second half
+has no kills, so that the workers' memory can be followed: its last quarter is when their caches are full. A search
+that fails after its client's deadline of 120 s is lost; one that has not ended 30 s later hangs.
 """
 
 from __future__ import annotations
@@ -101,12 +101,12 @@ class Soak:
             await asyncio.sleep(THINK)
 
     async def disturb(self, seconds: float) -> None:
-        """Kills, in the first three fifths."""
+        """Kills, in the first half."""
         order = random.Random(0)
-        whole = [0.2 * seconds, 0.45 * seconds]
-        hup = 0.58 * seconds
+        whole = [0.15 * seconds, 0.35 * seconds]
+        hup = 0.48 * seconds
         next_kill = 20.0
-        while (at := time.monotonic() - self.began) < 0.6 * seconds:
+        while (at := time.monotonic() - self.began) < 0.5 * seconds:
             await asyncio.sleep(0.2)
             if whole and at > whole[0]:
                 whole.pop(0)
@@ -189,7 +189,7 @@ async def soak(state: Soak, seconds: float) -> dict[str, Any]:
         "p50_ms": p50 * 1000,
         "p99_ms": p99 * 1000,
         "longest_s": most,
-        "memory": growth(state.memory, 0.62 * seconds),
+        "memory": growth(state.memory, 0.75 * seconds),
         "idle_files": idle,
         "exit_status": status,
         "rude": rude_report,
