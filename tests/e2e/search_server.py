@@ -1,5 +1,6 @@
 """The world of facts, its index and a search server as a user starts it."""
 
+import os
 import signal
 import socket
 import subprocess
@@ -50,7 +51,7 @@ class SearchServer:
             try:
                 if requests.get(f"{self.url}/ready", timeout=1).ok:
                     return
-            except requests.ConnectionError:
+            except requests.RequestException:  # not listening yet, or busy opening the index
                 assert self.process.poll() is None, "the search server ended at its start"
             time.sleep(0.1)
         raise AssertionError("the search server did not get ready")
@@ -58,7 +59,5 @@ class SearchServer:
     def kill(self) -> None:
         """kill -9 of the server and its workers."""
         if self.process is not None and self.process.poll() is None:
-            import os
-
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait(10)
