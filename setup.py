@@ -45,6 +45,7 @@ setup(
         "hydra-core>=1.3",
         "math-verify[antlr4_9_3]",
         "matplotlib",
+        "numba",
         "orjson",
         "prometheus-client",
         "psutil",
