@@ -56,8 +56,8 @@ def masked_loss(log_prob: torch.Tensor, **rest: Any) -> tuple[torch.Tensor, dict
         value2, gradient2, metrics2 = outcome(changed, mode, other)
         equal &= torch.equal(value, value2) and torch.equal(gradient, gradient2) and metrics == metrics2
         equal &= torch.equal(ledger(log_prob, gradient, rest), ledger(changed, gradient2, other))
-        outside = max(outside, gradient[~mask].abs().max().item())
-        largest = max(largest, gradient[mask].abs().max().item())
+        outside = max(outside, (gradient * ~mask).abs().max().item())
+        largest = max(largest, (gradient * mask).abs().max().item())
     dump(rest["advantages"], mask)
     # What an observation is: masked, with tokens of the policy after it.
     inner = (~mask & (mask.flip(-1).cumsum(-1).flip(-1) > 0)).sum(-1)
