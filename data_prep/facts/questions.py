@@ -75,7 +75,6 @@ class Question:
 
 def path(question: Question, world: World) -> list[str]:
     """The titles of the passages that lead to the answer, in order, then the answer."""
-    steps = [question.person]
-    for thing, fact in zip((world.people, world.towns), question.kind.facts, strict=False):
-        steps.append(getattr(thing[steps[-1]], fact))
-    return steps
+    first, *further = question.kind.facts
+    steps = [question.person, getattr(world.people[question.person], first)]
+    return steps + [getattr(world.towns[steps[1]], fact) for fact in further]

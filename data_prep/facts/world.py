@@ -72,7 +72,8 @@ class World:
     @property
     def corpus(self) -> list[Passage]:
         """One passage for each person and each town."""
-        return [thing.passage for thing in (*self.people.values(), *self.towns.values())]
+        people = [person.passage for person in self.people.values()]
+        return people + [town.passage for town in self.towns.values()]
 
 
 def side(name: str, one_in: int) -> str:
