@@ -71,7 +71,6 @@ class SearchClient:
             stop=stop_before_delay(self.settings.deadline_s),
             wait=_wait,
             retry=retry_if_exception_type(_TryAgain),
-            before_sleep=self._say_once,
             reraise=True,
         )
         try:
@@ -92,7 +91,7 @@ class SearchClient:
             except _TryAgain as error:
                 # An overloaded server is there; making everybody wait for one probe would not help it.
                 if not error.after:
-                    self.breaker.failed()
+                    self._failed(error)
                 raise
             self.breaker.succeeded()
             return hits
@@ -118,10 +117,12 @@ class SearchClient:
         except ValueError as error:
             raise _TryAgain(f"{url} answered what is no result: {error}") from error
 
-    def _say_once(self, state: RetryCallState) -> None:
-        """One line when the server goes away, not one a trajectory and retry."""
-        if self.breaker.is_open and state.attempt_number == 1 and state.outcome is not None:
-            log.warning("search: %s; retrying up to %.0f s", state.outcome.exception(), self.settings.deadline_s)
+    def _failed(self, error: _TryAgain) -> None:
+        """Tell the breaker; one line when it opens, not one a trajectory and retry."""
+        was_open = self.breaker.is_open
+        self.breaker.failed()
+        if self.breaker.is_open and not was_open:
+            log.warning("search: %s; retrying, each search for up to %.0f s", error, self.settings.deadline_s)
 
 
 def read_hits(content: bytes) -> list[Hit]:

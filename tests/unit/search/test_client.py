@@ -131,6 +131,19 @@ def test_an_overloaded_server_does_not_open_the_circuit(server: ScriptedServer) 
     assert run(SearchSettings(server.url), act) is False
 
 
+def test_a_server_that_goes_away_is_said_once(server: ScriptedServer, caplog: pytest.LogCaptureFixture) -> None:
+    server.answers = [status(500, "broken")]
+    settings = SearchSettings(server.url, timeout_s=0.2, deadline_s=1)
+
+    async def act(client: SearchClient) -> list[object]:
+        return await asyncio.gather(*(client.search(str(n)) for n in range(50)), return_exceptions=True)
+
+    outcomes = run(settings, act)
+    assert all(isinstance(outcome, SearchError) for outcome in outcomes)
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "tr_grpo.search.client"]
+    assert "broken; retrying, each search for up to 1 s" in line
+
+
 def test_hundreds_of_searches_survive_a_restart_and_do_not_storm_the_server(server: ScriptedServer) -> None:
     """While the server is away one caller at a time tries it; when it is back, every search gets its answer."""
 
