@@ -26,7 +26,7 @@ from tr_grpo.reward.overlong import Overlong
 from tr_grpo.reward.pool import PoolSettings
 from tr_grpo.reward.pool_worker import Judged
 from tr_grpo.reward.scorers import load_scorer, pick_rule
-from tr_grpo.reward.trajectory import FIELD, Trajectory
+from tr_grpo.reward.trajectory import FIELD, End, Trajectory
 from tr_grpo.reward.verdict import Judgement, Verdict
 
 
@@ -63,6 +63,10 @@ class VerdictRewardManager(RewardManagerBase):
         self.scorer = load_scorer(kwargs.scorer)
         self.rule = pick_rule(self.scorer, kwargs.rule)
         self.judge_kwargs = dict(kwargs.get("judge_kwargs") or {})
+        if kwargs.get("pool") is not None and hasattr(self.scorer, "measure"):
+            raise ValueError(
+                f"{kwargs.scorer} judges trajectories, in bounded time: set reward.reward_kwargs.pool=null"
+            )
         # Starts now, in the background, so that it is warm when the first responses come.
         self.pool = open_pool(kwargs.scorer, PoolSettings.read(kwargs.pool)) if kwargs.get("pool") is not None else None
         self.overlong = Overlong(**(kwargs.get("overlong") or {}))
@@ -87,6 +91,7 @@ class VerdictRewardManager(RewardManagerBase):
         ground_truth = item.non_tensor_batch["reward_model"]["ground_truth"]
         try:
             known = self._trajectory(item.non_tensor_batch)
+            truncated = truncated or any(told is not None and told.end is End.TRUNCATED for told in known.values())
             judgement, details = await self._judge(response, ground_truth, truncated, known)
             reward = float(self.scorer.score(judgement, self.rule))
             measures = self._measures(ground_truth, judgement, known)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -202,7 +203,20 @@ def test_a_scorer_of_trajectories_judges_the_policys_own_words_and_logs_its_meas
     info = result["reward_extra_info"]
     assert (info["verdict_wrong"], info["searches"], info["answer_seen"], info["observation_tokens"]) == (1, 1, 1, 6)
 
+    # Cut off by the loop, whose observation left no room: truncated, though the response is below its limit.
+    cut = replace(told, turns=told.turns[:1], observations=(), end=End.TRUNCATED)
+    info = judged(manager, "<search>Ada</search>", truth, tool_extra_fields={FIELD: cut.plain()})["reward_extra_info"]
+    assert (info["verdict_truncated"], info["overlong"]) == (1, 1)
+
     # The same keys for a response of a loop that tells of no trajectory.
     other = judged(manager, "<answer>London</answer>", truth)
     assert other["reward_score"] == 1.0
     assert other["reward_extra_info"].keys() == info.keys()
+
+
+def test_trajectories_are_not_judged_in_a_pool_that_does_not_get_them(tmp_path: Path) -> None:
+    config = compose(["task=facts", "llm=tiny_facts", f"trainer.default_local_dir={tmp_path}"])
+    OmegaConf.update(config, "reward.reward_kwargs.pool", {"workers": 1}, force_add=True)
+    OmegaConf.resolve(config)
+    with pytest.raises(ValueError, match=r"pool=null"):
+        load_reward_manager(config, Characters())
