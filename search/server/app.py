@@ -45,7 +45,7 @@ class BearerToken:
             given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
             if not hmac.compare_digest(given, self._expected):
                 refusal = Refusal(401, "this server wants its bearer token", {"WWW-Authenticate": "Bearer"})
-                return await send_json(send, refusal.status, refusal.content(), refusal.headers)
+                return await send_json(send, refusal.status, [refusal.content()], refusal.headers)
         return await self._app(scope, receive, send)
 
 

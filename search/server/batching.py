@@ -17,7 +17,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from queue import SimpleQueue
 
-from tr_grpo.search.passage import Hit
 from tr_grpo.search.retriever import Retriever
 from tr_grpo.search.server.cache import AnswerCache, Key
 from tr_grpo.search.server.limits import Limits
@@ -179,16 +178,16 @@ class Batcher:
             return [error]
 
     def _answers(self, batch: list[Job]) -> list[Outcome]:
-        queries = list(dict.fromkeys(query for job in batch for query in job.queries))
-        hits: dict[str, list[Hit]] = {}
+        wanted = dict.fromkeys(job.key(query) for job in batch for query in job.queries)
+        queries = list(dict.fromkeys(key.query for key in wanted))
+        encoded: dict[Key, bytes] = {}
         for start in range(0, len(queries), self._limits.max_batch):
             if all(job.answer.done() for job in batch):
-                break  # all requests were cancelled: deadline, or the client is gone
+                break  # all requests were cancelled: deadline, or the server is stopping
             part = queries[start : start + self._limits.max_batch]
-            hits |= zip(part, self._retriever.search(part, batch[0].top_k), strict=True)
-        encoded: dict[Key, bytes] = {}
-        for job in batch:
-            for key in map(job.key, job.queries):
-                if key not in encoded and key.query in hits:
-                    encoded[key] = encode(hits[key.query], job.scored)
+            top_k = batch[0].top_k
+            for query, hits in zip(part, self._retriever.search(part, top_k), strict=True):
+                for key in (Key(query, top_k, True), Key(query, top_k, False)):
+                    if key in wanted:
+                        encoded[key] = encode(hits, key.scored)
         return [{q: encoded[job.key(q)] for q in job.queries if job.key(q) in encoded} for job in batch]

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 
 from starlette.types import Receive, Scope, Send
 
 from tr_grpo.search.server.batching import Batcher
 from tr_grpo.search.server.limits import Limits
 from tr_grpo.search.server.metrics import Metrics
-from tr_grpo.search.server.wire import RETRY_AFTER, Headers, Refusal, join, parse
+from tr_grpo.search.server.wire import RETRY_AFTER, Headers, Refusal, parse, pieces
 
 
 class ClientGoneError(Exception):
@@ -41,12 +42,13 @@ async def read_body(scope: Scope, receive: Receive, limit: int) -> bytes:
             return b"".join(parts)
 
 
-async def send_json(send: Send, status: int, content: bytes, headers: Headers | None = None) -> None:
-    """One JSON answer."""
-    lines = {"content-type": "application/json", "content-length": str(len(content)), **(headers or {})}
+async def send_json(send: Send, status: int, content: Sequence[bytes], headers: Headers | None = None) -> None:
+    """One JSON answer, in pieces; waits where the client has not read the last ones yet."""
+    lines = {"content-type": "application/json", "content-length": str(sum(map(len, content))), **(headers or {})}
     pairs = [(name.lower().encode(), value.encode()) for name, value in lines.items()]
     await send({"type": "http.response.start", "status": status, "headers": pairs})
-    await send({"type": "http.response.body", "body": content})
+    for left, piece in zip(range(len(content) - 1, -1, -1), content, strict=True):
+        await send({"type": "http.response.body", "body": piece, "more_body": left > 0})
 
 
 class RetrieveEndpoint:
@@ -66,15 +68,15 @@ class RetrieveEndpoint:
             self._metrics.hang_ups.inc()
             return
         except Refusal as refusal:
-            status, content, headers = refusal.status, refusal.content(), refusal.headers
+            status, content, headers = refusal.status, [refusal.content()], refusal.headers
         self._metrics.answered(status, time.perf_counter() - began)
         await send_json(send, status, content, headers)
 
-    async def _content(self, body: bytes) -> bytes:
+    async def _content(self, body: bytes) -> list[bytes]:
         request = parse(body, self._limits)
         try:
             async with asyncio.timeout(self._limits.deadline):
-                return join(await self._batcher.search(request.queries, request.topk or 0, request.return_scores))
+                return pieces(await self._batcher.search(request.queries, request.topk or 0, request.return_scores))
         except TimeoutError:
             raise Refusal(504, f"no answer within {self._limits.deadline:g} s", RETRY_AFTER) from None
         except asyncio.CancelledError:  # only uvicorn does that, when the time to end in is over

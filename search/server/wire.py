@@ -92,6 +92,17 @@ def encode(hits: Sequence[Hit], scored: bool) -> bytes:
     return orjson.dumps([hit.passage.wire() for hit in hits])
 
 
-def join(parts: Iterable[bytes]) -> bytes:
-    """The whole answer's body."""
-    return b'{"result":[' + b",".join(parts) + b"]}"
+def pieces(parts: Iterable[bytes], size: int = 1 << 16) -> list[bytes]:
+    """The whole answer's body in pieces of ``size`` bytes or a part more: one for nearly all answers.
+
+    A long answer goes out piece by piece, as its client reads, and is not copied to be sent.
+    """
+    found = [b'{"result":[']
+    for number, part in enumerate(parts):
+        comma = b"," if number else b""
+        if len(found[-1]) < size:
+            found[-1] += comma + part
+        else:
+            found.append(comma + part)
+    found[-1] += b"]}"
+    return found

@@ -1,7 +1,9 @@
 """Clients that are slow, silent, too loud or gone: each is cut or told, and none holds anything for long."""
 
+import json
 import socket
 import threading
+import time
 
 import pytest
 import requests
@@ -144,6 +146,20 @@ def test_a_client_that_does_not_read_its_answer_is_cut() -> None:
         threading.Event().wait(1.0)
         received = len(read_all(connection))
     assert received < 100 * 200_000
+
+
+def test_a_client_that_reads_slowly_but_on_gets_its_whole_answer() -> None:
+    """It takes longer than a client may stand still."""
+    passages = [Passage(str(row), "", "word " + "x" * 2_000) for row in range(100)]
+    with serving(OverlapRetriever(passages), read_timeout=0.5) as server, server.connect() as connection:
+        body = json.dumps({"queries": [f"word {number}" for number in range(200)], "topk": 100}).encode()
+        connection.sendall(head(len(body), "Connection: close") + body)
+        received, began = 0, time.monotonic()
+        while part := connection.recv(1 << 19):
+            received += len(part)
+            time.sleep(0.02)
+        assert time.monotonic() - began > 1.0
+    assert received > 200 * 100 * 2_000
 
 
 def test_connections_above_the_limit_are_told_to_come_back() -> None:

@@ -12,7 +12,7 @@ from search_serving import PASSAGES, Running, serving
 
 from tr_grpo.search.passage import Hit, Passage
 from tr_grpo.search.server.limits import Limits
-from tr_grpo.search.server.wire import ErrorResponse, Refusal, SearchResponse, encode, join, parse
+from tr_grpo.search.server.wire import ErrorResponse, Refusal, SearchResponse, encode, parse, pieces
 
 
 @pytest.fixture(scope="module")
@@ -136,9 +136,12 @@ def test_junk_never_gets_500(server: Running, body: bytes) -> None:
         st.lists(st.builds(Hit, st.builds(Passage, *[st.text()] * 3), st.floats(-1e9, 1e9)), max_size=3), max_size=3
     ),
     st.booleans(),
+    st.sampled_from([1, 1 << 16]),
 )
-def test_answers_are_read_back_as_they_were(hits: list[list[Hit]], scored: bool) -> None:
-    body = join(encode(of_query, scored) for of_query in hits)
+def test_answers_are_read_back_as_they_were(hits: list[list[Hit]], scored: bool, size: int) -> None:
+    answer = pieces((encode(of_query, scored) for of_query in hits), size)
+    assert size > 1000 or len(answer) >= len(hits)
+    body = b"".join(answer)
     result = orjson.loads(body)["result"]
     SearchResponse.model_validate_json(body)
     for entries, of_query in zip(result, hits, strict=True):
