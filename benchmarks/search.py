@@ -6,7 +6,8 @@
 ``serve`` measures one kind of index with 1 to 128 clients, each of which sends one question at a time (`search_load`),
 top 3, with scores. No question helps another: the cache is off, unless --repeat has each question come several times
 in a row, as from a group of rollouts. All servers run at once and are asked in turn, so that
-a machine with other work is as busy for one as for the other; a number is the median over rounds. *In process* is the
+a machine with other work is as busy for one as for the other; a number is the median over rounds. The processors' time
+a search is measured too: it depends less on what else the machine does. *In process* is the
 same retriever in a loop of one thread, without a server: one question a call, and 32 a call; the better one counts.
 ``search_r1_server`` is the peer. The corpus is made up (`search_corpus`); a dense index's vectors of passages are
 random, as its cost does not depend on them, while questions go through the real encoder.
@@ -88,6 +89,11 @@ def running(server: Server) -> Iterator[tuple[int, psutil.Process]]:
         process.wait(60)
 
 
+def cpu_seconds(process: psutil.Process) -> float:
+    """Processor time of a server and its workers so far."""
+    return sum(sum(one.cpu_times()[:2]) for one in (process, *process.children(recursive=True)))
+
+
 def loaded(load: Load) -> dict[str, Any]:
     """The measurement of clients in a process of their own."""
     command = [sys.executable, str(ROOT / "benchmarks" / "search_load.py"), json.dumps(asdict(load))]
@@ -111,12 +117,13 @@ def library(index: str, kind: str, questions: str, seconds: str, first: str) -> 
     rates = {}
     at = int(first)
     for size in (1, 32):
-        done, start = 0, time.perf_counter()
+        done, start, cpu = 0, time.perf_counter(), time.process_time()
         while time.perf_counter() - start < float(seconds):
             retriever.search([asked[(at + offset) % len(asked)] for offset in range(size)], 3)
             at += size
             done += size
         rates[str(size)] = done / (time.perf_counter() - start)
+        rates[f"cpu_us_{size}"] = (time.process_time() - cpu) / done * 1e6
     print(json.dumps(rates))
 
 
@@ -132,7 +139,8 @@ def serve(given: argparse.Namespace, console: Console) -> dict[str, Any]:
     runs: list[dict[str, Any]] = []
     libraries: list[dict[str, Any]] = []
     with ExitStack() as stack:
-        ports = {server.name: stack.enter_context(running(server))[0] for server in measured}
+        started = {server.name: stack.enter_context(running(server)) for server in measured}
+        ports = {name: port for name, (port, _) in started.items()}
         time.sleep(5)  # second workers
         for name, port in ports.items():
             loaded(Load("127.0.0.1", port, 16, 2.0, str(questions), first=len(name)))
@@ -144,13 +152,16 @@ def serve(given: argparse.Namespace, console: Console) -> dict[str, Any]:
             for clients in given.clients:
                 for name, port in ports.items():
                     first += 1_000
+                    before = cpu_seconds(started[name][1])
                     result = loaded(
                         Load("127.0.0.1", port, clients, given.seconds, str(questions), first * given.repeat)
                     )
-                    runs.append({"round": number, "server": name, "load": os.getloadavg()[0], **result})
+                    used = (cpu_seconds(started[name][1]) - before) / result["answers"] * 1e6
+                    runs.append({"round": number, "server": name, "load": os.getloadavg()[0], **result, "cpu_us": used})
                     console.print(
                         f"round {number}, {name}, {clients} clients: {result['rate']:,.0f} a second, "
-                        f"{result['p50_ms']:.1f} ms, 99 %: {result['p99_ms']:.1f} ms, load {os.getloadavg()[0]:.1f}"
+                        f"{used:.0f} µs of processors, {result['p50_ms']:.1f} ms, 99 %: {result['p99_ms']:.1f} ms, "
+                        f"load {os.getloadavg()[0]:.1f}"
                     )
     for run in runs:
         del run["host"], run["port"], run["questions"], run["first"]

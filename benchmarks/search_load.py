@@ -111,6 +111,7 @@ async def run(load: Load) -> dict[str, Any]:
     p50, p95, p99 = np.percentile(counted, [50, 95, 99]).tolist()
     rate = len(counted) / seconds
     return asdict(load) | {
+        "answers": len(latencies),
         "rate": rate * load.queries,
         "p50_ms": p50,
         "p95_ms": p95,

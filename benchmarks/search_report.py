@@ -23,7 +23,9 @@ def in_process(part: Part) -> list[float]:
 def middle(part: Part, server: str, clients: int) -> dict[str, float]:
     """Medians over the rounds."""
     runs = [run for run in part["runs"] if (run["server"], run["clients"]) == (server, clients)]
-    return {key: statistics.median(run[key] for run in runs) for key in ("rate", "p50_ms", "p95_ms", "p99_ms")}
+    return {
+        key: statistics.median(run[key] for run in runs) for key in ("rate", "p50_ms", "p95_ms", "p99_ms", "cpu_us")
+    }
 
 
 def ratios(part: Part, clients: int) -> str:
@@ -48,17 +50,20 @@ def serving(part: Part) -> Iterator[str]:
     asked = "each question once" if part["repeat"] == 1 else f"each question {part['repeat']} times in a row"
     alone = statistics.median(in_process(part))
     yield (
-        f"{part['kind']}, {part['passages']:,} passages, {asked}; in process {alone:,.0f} a second; "
+        f"{part['kind']}, {part['passages']:,} passages, {asked}; in process {alone:,.0f} a second "
+        f"({min(statistics.median(line[f'cpu_us_{size}'] for line in part['in_process']) for size in (1, 32)):,.0f} "
+        "µs of a processor each); "
         f"load of the machine {min(loads):.1f} to {max(loads):.1f}"
     )
     yield ""
-    yield "| clients | " + " | ".join(f"{name} | p50 / p95 / p99 ms" for name in names) + " |"
-    yield "|---" * (2 * len(names) + 1) + "|"
+    yield "| clients | " + " | ".join(f"{name} | p50 / p95 / p99 ms | CPU µs" for name in names) + " |"
+    yield "|---" * (3 * len(names) + 1) + "|"
     for clients in dict.fromkeys(run["clients"] for run in part["runs"]):
         cells = []
         for name in names:
             found = middle(part, name, clients)
             cells += [f"{found['rate']:,.0f}", "{p50_ms:.1f} / {p95_ms:.1f} / {p99_ms:.1f}".format(**found)]
+            cells.append(f"{found['cpu_us']:,.0f}")
         yield f"| {clients} | " + " | ".join(cells) + " |"
     yield ""
     for clients in dict.fromkeys(run["clients"] for run in part["runs"]):
