@@ -31,7 +31,7 @@ setup(
     package_data={
         "tr_grpo.recipe": ["config/**/*.yaml", "config/*.yaml"],
         "tr_grpo.search": ["agent_loops.yaml"],
-        "tr_grpo.data_prep": ["tiny_model/weights/*", "tiny_model/weights_arithmetic/*"],
+        "tr_grpo.data_prep": ["tiny_model/weights/*", "tiny_model/weights_arithmetic/*", "tiny_model/weights_facts/*"],
     },
     install_requires=[
         VERL,

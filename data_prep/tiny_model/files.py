@@ -17,6 +17,7 @@ from tr_grpo.data_prep.storage import sha256
 SHIPPED = Path(__file__).parent / "weights"
 """The model of Knights & Knaves."""
 SHIPPED_ARITHMETIC = Path(__file__).parent / "weights_arithmetic"
+SHIPPED_FACTS = Path(__file__).parent / "weights_facts"
 MANIFEST = "manifest.json"
 TENSORS = "model.safetensors"
 
