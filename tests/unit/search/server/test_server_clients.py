@@ -149,16 +149,16 @@ def test_a_client_that_does_not_read_its_answer_is_cut() -> None:
 
 
 def test_a_client_that_reads_slowly_but_on_gets_its_whole_answer() -> None:
-    """It takes longer than a client may stand still."""
+    """It takes longer than a client may stand still, with room for a machine that stands still itself."""
     passages = [Passage(str(row), "", "word " + "x" * 2_000) for row in range(100)]
-    with serving(OverlapRetriever(passages), read_timeout=0.5) as server, server.connect() as connection:
+    with serving(OverlapRetriever(passages), read_timeout=3.0) as server, server.connect() as connection:
         body = json.dumps({"queries": [f"word {number}" for number in range(200)], "topk": 100}).encode()
         connection.sendall(head(len(body), "Connection: close") + body)
         received, began = 0, time.monotonic()
         while part := connection.recv(1 << 19):
             received += len(part)
-            time.sleep(0.02)
-        assert time.monotonic() - began > 1.0
+            time.sleep(0.06)
+        assert time.monotonic() - began > 3.0
     assert received > 200 * 100 * 2_000
 
 
