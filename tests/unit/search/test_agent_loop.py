@@ -37,7 +37,7 @@ def run(
     logprobs: bool = True,
     **search: Any,
 ) -> tuple[AgentLoopOutput, ScriptedPolicy]:
-    section = {"url": server.url, "max_turns": 2, "timeout_s": 0.5, "deadline_s": 1.0, **search}
+    section = {"url": server.url, "max_turns": 2, "timeout_s": 10.0, "deadline_s": 30.0, **search}
     config = OmegaConf.create(
         {
             "search": section,
@@ -129,7 +129,7 @@ def test_an_invalid_turn_is_corrected_or_ends_the_trajectory(server: ScriptedSer
 
 def test_a_failed_search_is_marked_and_counted_and_never_empty(server: ScriptedServer) -> None:
     server.answers = [status(500, "broken")]
-    output, _ = run(server, [SEARCH, ANSWER])
+    output, _ = run(server, [SEARCH, ANSWER], timeout_s=0.5, deadline_s=1.0)
     assert FAILED in TOKENIZER.decode(output.response_ids)
     assert (trajectory(output).searches, trajectory(output).failed) == (1, 1)
     assert "broken" in trajectory(output).fault

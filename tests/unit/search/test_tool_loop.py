@@ -130,7 +130,7 @@ def test_a_call_that_nothing_can_carry_out_counts_as_invalid(server: ScriptedSer
 
 def test_a_failed_search_is_marked_and_counted(server: ScriptedServer) -> None:
     server.answers = [status(500, "broken")]
-    output, _ = run(server, [call("Ada"), ANSWER])
+    output, _ = run(server, [call("Ada"), ANSWER], timeout_s=0.5, deadline_s=1.0)
     assert (trajectory(output).searches, trajectory(output).failed) == (1, 1)
     assert FAILED in TOKENIZER.decode(output.response_ids)
 
