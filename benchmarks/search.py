@@ -146,7 +146,7 @@ def serve(given: argparse.Namespace, console: Console) -> dict[str, Any]:
             loaded(Load("127.0.0.1", port, 16, 2.0, str(questions), first=len(name)))
         first = 0
         for number in range(given.rounds):
-            found = in_process(index, given.kind, questions, given.seconds / 2, first)
+            found = in_process(index, given.kind, questions, given.seconds, first)
             libraries.append({"round": number, "load": os.getloadavg()[0], **found})
             console.print(f"round {number}, in process: {found}")
             for clients in given.clients:
@@ -225,7 +225,8 @@ def main() -> None:
     report["processors"] = os.cpu_count()
     if given.part == "serve":
         part = serve(given, console)
-        report[f"serve {given.kind} {given.passages[0]} x{given.repeat}"] = part
+        clients = " ".join(map(str, given.clients))
+        report[f"serve {given.kind} {given.passages[0]} x{given.repeat}, clients {clients}"] = part
         console.print(*serving(part), sep="\n")
     else:
         report["sizes"] = sizes(given, console)
