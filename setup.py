@@ -42,6 +42,7 @@ setup(
         "datasets",
         "faiss-cpu",
         "fastapi",
+        "httptools",
         "hydra-core>=1.3",
         "math-verify[antlr4_9_3]",
         "matplotlib",
@@ -59,6 +60,7 @@ setup(
         "transformers==5.9.0",
         "typer",
         "uvicorn",
+        "uvloop",
         "wrapt",
     ],
     extras_require={
