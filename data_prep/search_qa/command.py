@@ -28,14 +28,14 @@ def search_qa(
         str, typer.Option(help=f"What stands around a question: {', '.join(TEMPLATES)}.")
     ] = "search_r1",
     split: Annotated[str, typer.Option(help="Only train or test; for your own file: what it is.")] = "",
-    question_column: Annotated[str, typer.Option(help="Column of the question.  [default: question]")] = "",
+    question_column: Annotated[str, typer.Option(help="Column of the question. By default question.")] = "",
     answer_column: Annotated[
-        str, typer.Option(help="Column of the answers.  [default: golden_answers, answer or reward_model]")
+        str, typer.Option(help="Column of the answers. By default golden_answers, answer or reward_model.")
     ] = "",
-    data_source: Annotated[str, typer.Option(help="data_source of the rows.  [default: the source's name]")] = "",
+    data_source: Annotated[str, typer.Option(help="data_source of the rows. By default the source's name.")] = "",
     apart_from: Annotated[
         list[str] | None,
-        typer.Option(help="Test files or folders not to train on, or none.  [default: test sets beside --out]"),
+        typer.Option(help="Test files or folders not to train on, or none. By default test sets beside --out."),
     ] = None,
     duplicates: Annotated[str, typer.Option(help="Repeated training questions: drop, or keep.")] = "drop",
     on_bad_row: Annotated[str, typer.Option(help="stop, or skip and list them.")] = "stop",
