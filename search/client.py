@@ -7,7 +7,7 @@ either returns what the server said or raises: an unreachable server never looks
 from __future__ import annotations
 
 import asyncio
-import logging
+import sys
 import time
 from collections.abc import Sequence
 from itertools import count
@@ -21,8 +21,6 @@ from tenacity.wait import wait_random_exponential
 from tr_grpo.search.breaker import CircuitBreaker
 from tr_grpo.search.passage import Hit, Passage
 from tr_grpo.search.settings import SearchSettings
-
-log = logging.getLogger(__name__)
 
 OVERLOADED = 503
 REFUSED = (400, 413, 414, 422)
@@ -122,7 +120,9 @@ class SearchClient:
         was_open = self.breaker.is_open
         self.breaker.failed()
         if self.breaker.is_open and not was_open:
-            log.warning("search: %s; retrying, each search for up to %.0f s", error, self.settings.deadline_s)
+            # Not by logging: in verl's rollout processes the import of vLLM's parts disables the loggers that exist.
+            line = f"search: {error}; retrying, each search for up to {self.settings.deadline_s:.0f} s"
+            print(line, file=sys.stderr, flush=True)
 
 
 def read_hits(content: bytes) -> list[Hit]:
