@@ -172,7 +172,7 @@ def test_a_server_killed_in_mid_run_costs_only_time(new_search: NewRun, server: 
     run.wait_until(lambda: "retrying, each search for up to 120 s" in run.log, 120)
     steps_without_server = len(run.metrics)
     server.start()
-    assert run.wait(120) == 0, run.log[-3000:]
+    assert run.wait(START) == 0, run.log[-3000:]
     run.assert_nothing_left()
     assert steps_without_server < 4
     assert list(run.metrics) == [1, 2, 3, 4]
@@ -189,7 +189,7 @@ def test_a_server_that_stays_away_stops_the_run_with_one_line_and_its_checkpoint
     run.start()
     run.wait_until(lambda: run.last_checkpoint >= 1, START)
     server.kill()
-    assert run.wait(120) == 1
+    assert run.wait(START) == 1
     run.assert_nothing_left()
     (line,) = [line for line in run.log.splitlines() if line.startswith("error: ")]
     assert "searches failed" in line
