@@ -128,6 +128,8 @@ def _mask(batch: Any, infos: list[dict[str, Any]], overlong: bool, step: int) ->
     unwanted = ("verdict_search_failed", "overlong") if overlong else ("verdict_search_failed",)
     keys = [key for key, info in zip(batch.keys, infos, strict=True) if any(info.get(name) for name in unwanted)]
     if infos and len(keys) == len(infos):
+        if not all(info.get("overlong") for info in infos):
+            raise RuntimeError(f"step {step}: failed searches leave no response to learn from; see the search server")
         raise RuntimeError(
             f"step {step}: every response ran into the length limit, and overlong.mode=mask leaves none to learn from; "
             "raise data.max_response_length, or choose reward.reward_kwargs.overlong.mode=penalize"

@@ -36,6 +36,11 @@ def check(config: DictConfig) -> Iterator[Finding]:
         PoolSettings.read(kwargs.pool or {})
     except ValueError as problem:
         yield error("TR308", str(problem), "see reward/pool.py")
+    if kwargs.pool is not None and hasattr(scorer, "measure"):
+        yield error(
+            "TR308", f"{kwargs.scorer} judges trajectories, which the pool does not get, and in bounded time",
+            "set reward.reward_kwargs.pool=null",
+        )  # fmt: skip
     if kwargs.pool is None and hasattr(scorer, "judge_quickly"):
         yield warning(
             "TR309", f"{kwargs.scorer} may take long over a response, and reward.reward_kwargs.pool is null: one that "

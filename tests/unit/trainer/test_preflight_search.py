@@ -12,7 +12,7 @@ from findings import Run, codes
 from tr_grpo.data_prep.facts import FactsConfig, build_facts
 from tr_grpo.search.build import BuildConfig, build_index
 from tr_grpo.search.reading import CorpusConfig
-from tr_grpo.trainer.preflight import search
+from tr_grpo.trainer.preflight import reward, search
 
 
 def free_port() -> int:
@@ -96,3 +96,9 @@ def test_question_answering_without_a_loop_that_searches_is_refused(run: Run) ->
 
 def test_a_task_without_search_asks_nothing(run: Run) -> None:
     assert codes(list(search.check(run("task=knights_knaves")))) == []
+
+
+def test_a_pool_which_gets_no_trajectories_is_refused_before_the_run(run: Run, facts: Path, url: str) -> None:
+    spoiled = [*overrides(facts, url), "+reward.reward_kwargs.pool={workers: 1}"]
+    assert "TR308" in codes(list(reward.check(run(*spoiled))))
+    assert codes(list(reward.check(run(*overrides(facts, url))))) == []

@@ -169,3 +169,8 @@ def test_a_run_whose_searches_fail_stops_with_the_reason(monkeypatch: pytest.Mon
 def test_a_batch_that_is_truncated_as_a_whole_says_what_to_change(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RuntimeError, match=r"step 3: every response ran .*max_response_length"):
         sampled(monkeypatch, KEYS, [{"overlong": 1.0}] * 4, "train", MASK)
+
+
+def test_a_batch_whose_searches_all_failed_is_not_said_to_be_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(RuntimeError, match=r"step 3: failed searches leave no response"):
+        sampled(monkeypatch, KEYS, [{"verdict_search_failed": 1.0, "overlong": 0.0}] * 4, "train")
