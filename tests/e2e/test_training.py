@@ -87,10 +87,11 @@ def test_two_data_parallel_workers_and_weight_one_is_grpo_bit_for_bit(new_run: N
         assert step["actor/equal_to_verl"] == 1.0
         assert step["actor/tr/weight_mean"] == 1.0
         assert step["training/rollout_probs_diff_max"] < 1e-3
-        # Careful responses are cut at 40 tokens and masked; hasty ones have about 20.
-        assert step["reward/overlong"] > 0
-        assert step["response_length/max"] == 40
+        # Careful responses are cut at 40 tokens and masked; hasty ones have about 30.
         assert 0 < step["actor/counted_length_max"] < 40
+    # At first about half the responses are careful: among 32 there are some. Later there may be none.
+    assert run.metrics[1]["reward/overlong"] > 0
+    assert run.metrics[1]["response_length/max"] == 40
     assert max(step["actor/gradient_at_log_prob"] for step in run.metrics.values()) > 0
 
 
