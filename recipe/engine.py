@@ -13,6 +13,7 @@ engine are both loaded.
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -37,7 +38,8 @@ from tr_grpo.recipe.policy_loss import (
     token_weights,
 )
 from tr_grpo.recipe.sharpness import ascent, top_eigenvalue
-from tr_grpo.recipe.token_ledger import TokenLedger, WeightRange, describe
+from tr_grpo.recipe.token_ledger import TokenLedger, WeightRange, describe, masses
+from tr_grpo.recipe.token_record import TokenRecorder, rollout_log_probs
 from tr_grpo.recipe.weights import CLIPPED
 
 VENDOR = "tr_grpo"
@@ -55,10 +57,17 @@ class MeasuredLoss:
         loss_function: verl's ``partial(ppo_loss, config=actor_config)``.
         knobs: the actor's ``policy_loss``.
         ledger: where micro-batches are added, or None to measure nothing.
+        recorder: keeps some responses token by token, or None.
     """
 
-    def __init__(self, loss_function: LossFunction, knobs: MeasuredLossConfig, ledger: TokenLedger | None) -> None:
-        self.loss_function, self.knobs, self.ledger = loss_function, knobs, ledger
+    def __init__(
+        self,
+        loss_function: LossFunction,
+        knobs: MeasuredLossConfig,
+        ledger: TokenLedger | None,
+        recorder: TokenRecorder | None = None,
+    ) -> None:
+        self.loss_function, self.knobs, self.ledger, self.recorder = loss_function, knobs, ledger, recorder
 
     def __call__(
         self, model_output: dict[str, Tensor], data: TensorDict, dp_group: Any = None
@@ -70,12 +79,14 @@ class MeasuredLoss:
             w = token_weights(self.knobs, log_prob, padded(data["old_log_probs"]))
             data["ref_log_prob"] = like(padded(data["ref_log_prob"]) + w.log(), data["ref_log_prob"])
         try:
-            with observed_policy_loss(self.knobs.loss_mode, self._observe):
+            with observed_policy_loss(self.knobs.loss_mode, partial(self._observe, data)):
                 return self.loss_function(model_output=model_output, data=data, dp_group=dp_group)
         except NonFiniteLogProbError as error:
             raise FloatingPointError(f"{error}; {_sample(data, error.row)}") from error
 
-    def _observe(self, policy_loss: LossFunction, *, log_prob: Tensor, **rest: Any) -> tuple[Tensor, dict[str, Any]]:
+    def _observe(
+        self, data: TensorDict, policy_loss: LossFunction, *, log_prob: Tensor, **rest: Any
+    ) -> tuple[Tensor, dict[str, Any]]:
         """Call the policy loss on a view of ``log_prob``, whose gradient is the policy term's without the KL's."""
         own = log_prob.view_as(log_prob)
         old, mask, advantages = rest["old_log_prob"], rest["response_mask"], rest["advantages"]
@@ -86,10 +97,29 @@ class MeasuredLoss:
             w = token_weights(self.knobs, detached, old) if isinstance(self.knobs, TRGRPOLossConfig) else None
 
             def record(gradient: Tensor) -> None:
+                # Before the ledger, which works in place.
+                self._record(data, detached, w, gradient, rest)
                 ledger.add(detached.float().exp(), w, advantages, mask, gradient)
 
             own.register_hook(record)
         return loss, metrics
+
+    def _record(
+        self, data: TensorDict, log_prob: Tensor, w: Tensor | None, gradient: Tensor, rest: dict[str, Any]
+    ) -> None:
+        wanted = self.recorder.wanted(data) if self.recorder is not None else []
+        if self.recorder is None or not wanted:
+            return
+        values = {
+            "log_prob": log_prob,
+            "old_log_prob": rest["old_log_prob"],
+            "rollout_log_prob": rollout_log_probs(data, log_prob),
+            "advantage": rest["advantages"],
+            "weight": torch.ones_like(log_prob) if w is None else w,
+            "gradient": gradient,
+        }
+        for row, key in wanted:
+            self.recorder.add(row, key, data, values, rest["response_mask"])
 
 
 @contextmanager
@@ -111,6 +141,7 @@ class MeasuredEngine(FSDPEngineWithLMHead):
 
     _updates = 0
     _probe: Callable[[], dict[str, float]] | None = None
+    _token_recorder: TokenRecorder | None = None
 
     def train_batch(self, data: TensorDict, loss_function: LossFunction) -> dict[str, Any]:
         """One mini-batch, as verl's, with the metrics of ``actor/tr…`` and ``actor/update/…`` added.
@@ -141,7 +172,8 @@ class MeasuredEngine(FSDPEngineWithLMHead):
             weight_total, tokens = self._over_ranks(weight_and_count(data, knobs))
             knobs.batch_mean = weight_total / tokens if tokens else 1.0
         ledger = TokenLedger(weight_range(knobs), get_device_id()) if knobs.diagnostics else None
-        measured = MeasuredLoss(loss_function, knobs, ledger)
+        recorder = self._recorder(data, knobs) if ledger is not None else None
+        measured = MeasuredLoss(loss_function, knobs, ledger, recorder)
         due = knobs.sharpness_every and self._updates % knobs.sharpness_every == 0
         found: dict[str, float] = {}
         if due:
@@ -151,11 +183,28 @@ class MeasuredEngine(FSDPEngineWithLMHead):
         self._updates += 1
         if self.is_mp_src_rank_with_outputs():
             if ledger is not None:
-                found |= describe(self._over_ranks(ledger.totals().tolist()))
+                totals = self._over_ranks(ledger.totals().tolist())
+                found |= describe(totals)
+                if recorder is not None:
+                    recorder.write(*masses(totals))
                 found |= self._norms.add(outputs["metrics"]["grad_norm"])
             # Lists, like verl's own metrics of a micro-batch: it averages them over ranks and updates.
             outputs["metrics"].update({key: [value] for key, value in found.items()})
         return outputs
+
+    def _recorder(self, data: TensorDict, knobs: MeasuredLossConfig) -> TokenRecorder | None:
+        """The recorder, told of a new update, on the one rank that has it.
+
+        The trainer of verl before V1 does not say which step an update belongs to: there, nothing is recorded.
+        """
+        first = self.get_data_parallel_rank() == 0 and self.is_mp_src_rank_with_outputs()
+        if not (knobs.record_samples and knobs.record_folder and first) or "global_steps" not in data.keys():  # noqa: SIM118
+            return None
+        if self._token_recorder is None:
+            folder, tokenizer = Path(knobs.record_folder), self.model_config.tokenizer
+            self._token_recorder = TokenRecorder(folder, knobs.record_samples, knobs.record_every, tokenizer)
+        self._token_recorder.begin(data)
+        return self._token_recorder
 
     @property
     def _norms(self) -> GradientNorms:

@@ -46,6 +46,9 @@ class MeasuredLossConfig(PolicyLossConfig):
             two forward and backward passes over the mini-batch; 0 leaves it out.
         lopti_threshold: with a value in (0, 1), each mini-batch makes two updates: first the tokens with
             pi_old at most this, then the others (Lopti, arXiv 2505.12929); 0 is off.
+        record_samples: responses an update whose tokens are written down one by one (``recipe/token_record.py``).
+        record_every: steps from one that is recorded to the next.
+        record_folder: where they are written; empty writes nothing.
         batch_mean: mean weight of the mini-batch under way; set by the engine, not by users.
         engine_attached: whether the engine runs this loss; set by the engine, not by users.
 
@@ -60,13 +63,18 @@ class MeasuredLossConfig(PolicyLossConfig):
     sharpness_rho: float = 0.05
     hessian_iterations: int = 0
     lopti_threshold: float = 0.0
+    record_samples: int = 4
+    record_every: int = 1
+    record_folder: str = ""
     batch_mean: float | None = field(default=None, init=False)
     engine_attached: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
-        for key in ("sharpness_every", "hessian_iterations"):
+        for key in ("sharpness_every", "hessian_iterations", "record_samples"):
             if getattr(self, key) < 0:
                 raise ValueError(f"{key}={getattr(self, key)} must be 0 (off) or more")
+        if self.record_every < 1:
+            raise ValueError(f"record_every={self.record_every} must be 1 or more; record_samples=0 records nothing")
         if not self.sharpness_rho > 0:
             raise ValueError(f"sharpness_rho={self.sharpness_rho} must be positive")
         if self.hessian_iterations and not self.sharpness_every:

