@@ -15,7 +15,7 @@ from tr_grpo.analysis.run_metrics import Metrics, read_metrics
 from tr_grpo.data_prep.errors import InputError
 
 LAYOUT = 1
-"""The newest layout that is read; equal to the one that ``trainer/run_log.py`` writes. 0 has no events and no rollouts."""
+"""The newest layout that is read, that of ``trainer/run_log.py``; 0 has no events and no rollouts."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ responses whose search failed are masked always, and a run in which too many fai
 (``search.max_failure_share``).
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -23,6 +24,8 @@ from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer, ReplayBufferAsync
 
 from tr_grpo.reward.trajectory import FIELD, Trajectory
 
+SAME_REWARD = 1e-6
+"""Rewards this near are one: verl's advantage divides by the deviation plus as much."""
 # Options of verl's buffer that reach a custom one only through sampler_kwargs.
 FORWARDED = ("poll_interval", "train_batch_size", "gen_batch_size", "sync_refill_failed_groups")
 
@@ -83,19 +86,37 @@ class _Account:
                 f"({missing / expected:.1%}, limit {self.max_unscored_share:.1%}): the scorer or the rollout raised; "
                 "see scoring_errors-*.jsonl in the checkpoint folder and the log above"
             )
-        extra_fields = _extra_fields(batch)
+        fields = tq.kv_batch_get(
+            keys=batch.keys, partition_id=batch.partition_id, select_fields=["extra_fields", "rm_scores"]
+        )
+        # What agent loop and reward manager tell of each row.
+        extra_fields = list(fields["extra_fields"])
         _stop_if_searches_fail(extra_fields, self.max_search_failure_share, f"step {global_steps} ({partition_id})")
         if partition_id == "train":
             infos = [extra.get("reward_extra_info", {}) for extra in extra_fields]
-            metrics = metrics | {"reward/unscored_share": missing / expected} | _means(infos)
+            metrics = metrics | {
+                "reward/unscored_share": missing / expected,
+                "reward/groups_without_signal": groups_without_signal(batch.keys, fields["rm_scores"]),
+            }
+            metrics |= _means(infos)
             _mask(batch, infos, self.mask_overlong, global_steps)
         return batch, metrics
 
 
-def _extra_fields(batch: Any) -> list[dict[str, Any]]:
-    """What agent loop and reward manager tell of each row of ``batch``."""
-    fields = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=["extra_fields"])
-    return list(fields["extra_fields"])
+def groups_without_signal(keys: Sequence[str], rewards: torch.Tensor) -> float:
+    """Share of prompts whose responses all have the same reward: their advantages are 0, and they teach nothing.
+
+    Args:
+        keys: verl's ``{uid}_{session}_{index}`` of each row.
+        rewards: (rows, response_length), dense or jagged; a response's reward is the sum of its row.
+    """
+    scores: defaultdict[str, defaultdict[str, float]] = defaultdict(lambda: defaultdict(float))
+    for key, row in zip(keys, rewards.unbind(), strict=True):
+        session, _ = key.rsplit("_", 1)
+        # A session of several sequences has its reward in the last.
+        scores[session.rsplit("_", 1)[0]][session] += float(row.sum())
+    flat = [max(group.values()) - min(group.values()) < SAME_REWARD for group in scores.values()]
+    return sum(flat) / len(flat) if flat else 0.0
 
 
 def _stop_if_searches_fail(extra_fields: list[dict[str, Any]], limit: float, where: str) -> None:

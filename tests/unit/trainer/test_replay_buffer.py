@@ -12,7 +12,7 @@ from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer, ReplayBufferAsync
 from tr_grpo.reward.trajectory import FIELD, End, Trajectory
 from tr_grpo.trainer import replay_buffer as module
 from tr_grpo.trainer.compose import compose
-from tr_grpo.trainer.replay_buffer import AccountingReplayBuffer, AccountingReplayBufferAsync
+from tr_grpo.trainer.replay_buffer import AccountingReplayBuffer, AccountingReplayBufferAsync, groups_without_signal
 
 COMPARED = (
     "train_batch_size",
@@ -69,16 +69,28 @@ def sampled(
 ) -> Any:
     batch = Batch(keys=keys, partition_id=partition)
     monkeypatch.setattr(ReplayBuffer, "sample", lambda self, *args: (batch, {"from_verl": 1.0}))
-    monkeypatch.setattr(
-        module.tq, "kv_batch_get", lambda **kwargs: {"extra_fields": [{"reward_extra_info": info} for info in infos]}
-    )
+    fields = {
+        "extra_fields": [{"reward_extra_info": info} for info in infos],
+        "rm_scores": torch.tensor([[0.0, info.get("acc", 0.0)] for info in infos]),
+    }
+    monkeypatch.setattr(module.tq, "kv_batch_get", lambda **kwargs: fields)
     return built(compose(["actor_rollout_ref.rollout.n=2", *overrides])).sample(3, partition, batch_size=2)
 
 
 def test_verdicts_are_averaged_over_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     infos = [{"acc": 1.0, "verdict_right": 1.0}] + 3 * [{"acc": 0.0, "verdict_right": 0.0}]
     _, metrics = sampled(monkeypatch, ["a_0_0", "a_1_0", "b_0_0", "b_1_0"], infos, "train")
-    assert metrics == {"from_verl": 1.0, "reward/unscored_share": 0.0, "reward/acc": 0.25, "reward/verdict_right": 0.25}
+    ours = {"reward/unscored_share": 0.0, "reward/groups_without_signal": 0.5}
+    assert metrics == {"from_verl": 1.0, "reward/acc": 0.25, "reward/verdict_right": 0.25} | ours
+
+
+def test_a_group_has_signal_where_its_responses_rewards_differ() -> None:
+    rows = [torch.tensor(row) for row in ([0.0, 1.0], [1.0], [0.5, 0.5, 0.5], [0.0], [2.0], [2.0])]
+    rewards = torch.nested.as_nested_tensor(rows, layout=torch.jagged)
+    # a: 1 and 1 at different places; b: a session of two sequences, 1.5 in all, and one of 2; c: 2 alone.
+    keys = ["a_0_0", "a_1_0", "b_0_0", "b_0_1", "b_1_0", "c_0_0"]
+    assert groups_without_signal(keys, rewards) == pytest.approx(2 / 3)
+    assert groups_without_signal([], torch.zeros(0, 1)) == 0.0
 
 
 @pytest.mark.parametrize("partition", ["train", "val"])
@@ -91,7 +103,8 @@ def test_missing_rewards_stop_the_run(monkeypatch: pytest.MonkeyPatch, partition
 def test_several_outputs_of_one_session_count_once(monkeypatch: pytest.MonkeyPatch) -> None:
     keys = ["a_0_0", "a_0_1", "a_1_0", "b_0_0", "b_1_0"]
     _, metrics = sampled(monkeypatch, keys, [{"acc": 1.0, "pred": "7"}] * 5, "train")
-    assert metrics == {"from_verl": 1.0, "reward/unscored_share": 0.0, "reward/acc": 1.0}
+    ours = {"reward/unscored_share": 0.0, "reward/groups_without_signal": 0.5}
+    assert metrics == {"from_verl": 1.0, "reward/acc": 1.0} | ours
 
 
 KEYS = ["a_0_0", "a_1_0", "b_0_0", "b_1_0"]
@@ -104,15 +117,20 @@ class Store:
     def __init__(self, infos: list[dict[str, float]]) -> None:
         lengths = dict(zip(KEYS, (3, 1, 4, 2), strict=True))
         self.rows: dict[str, dict[str, Any]] = {
-            key: {"extra_fields": {"reward_extra_info": info}, "response_mask": torch.ones(lengths[key]).long()}
+            key: {
+                "extra_fields": {"reward_extra_info": info},
+                "response_mask": torch.ones(lengths[key]).long(),
+                "rm_scores": torch.zeros(lengths[key]),
+            }
             for key, info in zip(KEYS, infos, strict=True)
         }
 
     def kv_batch_get(self, keys: list[str], partition_id: str, select_fields: list[str]) -> dict[str, Any]:
-        (field,) = select_fields
-        values = [self.rows[key][field] for key in keys]
-        nested = field != "extra_fields"
-        return {field: torch.nested.as_nested_tensor(values, layout=torch.jagged) if nested else values}
+        columns = {field: [self.rows[key][field] for key in keys] for field in select_fields}
+        return {
+            field: values if field == "extra_fields" else torch.nested.as_nested_tensor(values, layout=torch.jagged)
+            for field, values in columns.items()
+        }
 
     def kv_batch_put(self, keys: list[str], partition_id: str, fields: Any) -> None:
         for name, values in fields.items():
@@ -156,7 +174,8 @@ def test_a_run_whose_searches_fail_stops_with_the_reason(monkeypatch: pytest.Mon
 
     def sample(*rows: dict[str, Any]) -> None:
         monkeypatch.setattr(ReplayBuffer, "sample", lambda self, *args: (Batch(keys=KEYS, partition_id=partition), {}))
-        monkeypatch.setattr(module.tq, "kv_batch_get", lambda **kwargs: {"extra_fields": list(rows)})
+        fields = {"extra_fields": list(rows), "rm_scores": torch.zeros(len(rows), 2)}
+        monkeypatch.setattr(module.tq, "kv_batch_get", lambda **kwargs: fields)
         options = ["actor_rollout_ref.rollout.n=2", "actor_rollout_ref.rollout.val_kwargs.n=2"]
         built(compose([*options, "search.max_failure_share=0.25"])).sample(3, partition, batch_size=2)
 
