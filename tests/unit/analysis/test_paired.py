@@ -1,9 +1,12 @@
 """Paired comparisons: closed cases of the interval and of the sign-flip test."""
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import pytest
+from scipy import stats
 
-from tr_grpo.analysis.paired import bootstrap, compare, sign_flip
+from tr_grpo.analysis.paired import bootstrap, compare, pairs_needed, power, sign_flip, smallest_p, t_interval
 
 
 @pytest.mark.parametrize("n", [3, 5, 7])
@@ -58,3 +61,52 @@ def test_fewer_than_two_pairs_and_numbers_that_are_none_are_refused() -> None:
         compare([1.0, 2.0], [2.0])
     with pytest.raises(ValueError, match="not finite"):
         compare([1.0, float("nan")], [2.0, 1.0])
+
+
+@pytest.mark.parametrize("n", [2, 5, 9])
+def test_no_p_is_below_the_smallest(n: int) -> None:
+    assert sign_flip(np.arange(1.0, n + 1)) == pytest.approx(smallest_p(n))
+    assert smallest_p(1) == 1
+
+
+# Cohen's effect and the pairs of a two-sided paired t-test at 5 % and 80 %, as G*Power prints them.
+@pytest.mark.parametrize(("effect", "pairs"), [(0.2, 199), (0.5, 34), (0.8, 15), (1.0, 10)])
+def test_pairs_needed_are_those_of_the_tables(effect: float, pairs: int) -> None:
+    unit = np.array([-1.0, 1.0]) / np.sqrt(2)  # standard deviation 1
+    assert pairs_needed(effect + unit) == pairs
+    assert pairs_needed(-effect - unit) == pairs
+    assert power(effect, pairs) >= 0.8 > power(effect, pairs - 1)
+
+
+def test_power_without_a_difference_is_the_level() -> None:
+    assert power(0.0, 8) == pytest.approx(0.05)
+
+
+def test_power_is_the_share_of_tests_that_find_it() -> None:
+    rng = np.random.default_rng(3)
+    t = stats.ttest_1samp(rng.normal(0.9, 1.0, (20_000, 7)), 0.0, axis=1)
+    assert np.mean(t.pvalue < 0.05) == pytest.approx(power(0.9, 7), abs=0.015)
+
+
+def test_no_difference_needs_no_number_and_one_without_spread_the_least() -> None:
+    assert pairs_needed([0.1, -0.1]) is None
+    assert pairs_needed([1e-9, 1.0, -1.0]) is None
+    assert pairs_needed([0.5, 0.5, 0.5]) == 2
+
+
+def test_a_unit_changes_no_number_of_pairs() -> None:
+    differences = [0.011, 0.043, -0.008, 0.027]
+    assert pairs_needed(differences) == pairs_needed([100 * difference for difference in differences])
+
+
+def test_the_t_interval_covers_what_it_says_for_few_normal_values() -> None:
+    rng = np.random.default_rng(4)
+    covered = [low <= 0 <= high for low, high in (t_interval(rng.normal(size=3)) for _ in range(2000))]
+    assert np.mean(covered) == pytest.approx(0.95, abs=0.015)
+    assert t_interval([1.0, 3.0]) == pytest.approx((2 - 12.706, 2 + 12.706), abs=0.001)
+
+
+@pytest.mark.parametrize("function", [t_interval, pairs_needed])
+def test_one_value_has_no_spread(function: Callable[[Sequence[float]], object]) -> None:
+    with pytest.raises(ValueError, match="at least 2"):
+        function([1.0])
