@@ -122,9 +122,12 @@ def pairs_needed(differences: Sequence[float]) -> int | None:
     if mean == 0:
         return None
     effect = min(mean / spread, 100.0) if spread > 0 else 100.0
-    if power(effect, MOST_PAIRS) < POWER:
-        return None
-    low, high = 1, MOST_PAIRS
+    # Doubled first: the noncentral t of scipy is exact near the answer and not far above it.
+    low, high = 1, 2
+    while power(effect, high) < POWER:
+        low, high = high, 2 * high
+        if high > MOST_PAIRS:
+            return None
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if power(effect, middle) >= POWER else (middle, high)
