@@ -55,9 +55,9 @@ def pass_at_k(n: ArrayLike, c: ArrayLike, k: int) -> Floats:
 def majority_at_k(answers: Sequence[str | None], right: Sequence[bool], k: int) -> float:
     """maj@k: the expected rightness of the commonest answer of k of the n samples. Exact, whatever n and k.
 
-    The most frequent answer of a subset wins; among equally frequent ones each with the same probability. None (no answer
-    was read) has no vote, and a subset of only None is not right. A winner counts as its answer's samples are judged;
-    where they are judged differently, their mean.
+    The most frequent answer of a subset wins; among equally frequent ones each with the same probability. None (no
+    answer was read) has no vote, and a subset of only None is not right. A winner counts as its answer's samples are
+    judged; where they are judged differently, their mean.
 
     How: answer j with C(n_j, t) ways to have t votes wins where every other has at most t. The ways of the others are
     the coefficients of a product of polynomials in the number of votes, one for each number of ties.

@@ -4,6 +4,8 @@ import sys
 
 import typer
 
+from tr_grpo.analysis.evaluate.command import HELP as EVALUATE
+from tr_grpo.analysis.evaluate.command import evaluate
 from tr_grpo.data_prep.cli import app as prep
 from tr_grpo.data_prep.errors import InputError
 from tr_grpo.search.answerability import answerable
@@ -15,6 +17,7 @@ app.add_typer(prep, name="prep", help="Prepare data and models.")
 index.command("answerability")(answerable)
 app.add_typer(index, name="index", help="Make, search and check retrieval indexes.")
 app.command("serve-search")(serve_search)
+app.command("evaluate", help=EVALUATE)(evaluate)
 
 
 @app.command(

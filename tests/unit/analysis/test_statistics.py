@@ -54,7 +54,6 @@ def test_pass_at_k_is_the_binomial_form_and_stays_finite_for_many_samples() -> N
 def test_one_of_four_right_is_pass_at_4_of_one_where_draws_with_replacement_say_less() -> None:
     """verl's best@4 draws 4 of 4 with replacement: 1 - (3/4)^4."""
     assert pass_at_k(4, 1, 4) == 1.0
-    assert 1 - 0.75**4 == pytest.approx(0.684, abs=1e-3)
     assert pass_at_k([4, 4], [1, 0], 1) == pytest.approx([0.25, 0.0])
     assert avg_at_k([4, 4], [1, 0]) == pytest.approx(pass_at_k([4, 4], [1, 0], 1))
 

@@ -1,0 +1,136 @@
+"""Responses as training makes them: verl's agent loops, with one vLLM engine of this process in place of Ray's servers.
+
+The loops (single turn, search in tags, search as a tool) are those that training runs, and so are tokenizer, chat template and
+limits. Only the random numbers differ: each request has a seed of its own, so a sample does not depend on the others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+from omegaconf import DictConfig
+from verl.experimental.agent_loop.agent_loop import AgentLoopOutput, AgentLoopWorker
+from verl.workers.rollout.replica import TokenOutput
+from vllm import SamplingParams
+from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.inputs import TokensPrompt
+from vllm.sampling_params import RequestOutputKind
+from vllm.v1.engine.async_llm import AsyncLLM
+
+from tr_grpo.analysis.evaluate.problems import Problem
+from tr_grpo.analysis.evaluate.settings import Sampling
+
+
+class Rollouts(AgentLoopWorker):
+    """verl's agent loop worker, without the padding of a training batch."""
+
+    def __init__(self, config: DictConfig, sampling: Sampling) -> None:
+        super().__init__(config, None)
+        self.sampling = sampling
+
+    def start(self) -> None:
+        """Start vLLM; takes from seconds to minutes."""
+        self.llm_client = LocalServer(self.config)
+
+    async def respond(self, problem: Problem, number: int, greedy: bool) -> AgentLoopOutput:
+        """One response to ``problem``: the ``number``-th sample, or the greedy one."""
+        plan = self.sampling
+        if greedy:
+            params: dict[str, Any] = {"temperature": 0.0, "top_p": 1.0, "top_k": -1}
+        else:
+            params = {"temperature": plan.temperature, "top_p": plan.top_p, "top_k": plan.top_k}
+            params["seed"] = seed_of(plan.seed, problem.id, number)
+        row = {name: value for name, value in problem.row.items() if name not in ("prompt", "agent_name")}
+        output: AgentLoopOutput = await self._run_agent_loop(
+            params | {"repetition_penalty": 1.0, "logprobs": False},
+            {"step": -1, "sample_index": number, "rollout_n": number, "validate": True},
+            agent_name=problem.agent or self.rollout_config.agent.default_agent_loop,
+            trace=False,
+            raw_prompt=problem.messages,
+            **row,
+        )
+        return output
+
+    async def _agent_loop_postprocess(self, output: Any, validate: bool, **kwargs: Any) -> Any:
+        return output
+
+    async def prompt_tokens(self, problem: Problem) -> int:
+        """Length of the prompt as the loops render it, before verl would cut it."""
+        rendered = self.tokenizer.apply_chat_template(
+            problem.messages,
+            add_generation_prompt=True,
+            tokenize=True,
+            return_dict=True,
+            **self.config.data.apply_chat_template_kwargs,
+        )
+        return len(rendered["input_ids"])
+
+
+class LocalServer:
+    """What an agent loop takes for verl's server: tokens in, tokens out."""
+
+    def __init__(self, config: DictConfig) -> None:
+        rollout = config.actor_rollout_ref.rollout
+        self.prompt_length = int(rollout.prompt_length)
+        self.response_length = int(rollout.response_length)
+        self.max_model_len = int(rollout.max_model_len or self.prompt_length + self.response_length)
+        extra = {name: value for name, value in (rollout.engine_kwargs.get("vllm") or {}).items() if value is not None}
+        self.engine = AsyncLLM.from_engine_args(
+            AsyncEngineArgs(
+                model=config.actor_rollout_ref.model.path,
+                dtype=rollout.dtype,
+                trust_remote_code=config.actor_rollout_ref.model.trust_remote_code,
+                max_model_len=self.max_model_len,
+                max_num_seqs=rollout.max_num_seqs,
+                max_num_batched_tokens=max(int(rollout.max_num_batched_tokens), self.max_model_len),
+                enable_chunked_prefill=rollout.enable_chunked_prefill,
+                enable_prefix_caching=rollout.enable_prefix_caching,
+                enforce_eager=rollout.enforce_eager,
+                gpu_memory_utilization=rollout.gpu_memory_utilization,
+                tensor_parallel_size=rollout.tensor_model_parallel_size,
+                disable_log_stats=True,
+                **extra,
+            )
+        )
+        self._requests = 0
+
+    async def generate(
+        self,
+        request_id: str,
+        *,
+        prompt_ids: list[int],
+        sampling_params: dict[str, Any],
+        **others: Any,
+    ) -> TokenOutput:
+        """Continue ``prompt_ids``, with verl's limits on the response's length."""
+        params = dict(sampling_params)
+        room = min(self.response_length, self.prompt_length + self.response_length - len(prompt_ids))
+        most = max(1, min(params.pop("max_tokens", room), self.max_model_len - len(prompt_ids)))
+        params.pop("logprobs", None)
+        if "seed" in params:
+            # The turns of a trajectory differ in their prompts, which grow, so each has random numbers of its own.
+            params["seed"] = seed_of(params["seed"], len(prompt_ids))
+        self._requests += 1
+        final = None
+        async for final in self.engine.generate(
+            TokensPrompt(prompt_token_ids=prompt_ids),
+            SamplingParams(max_tokens=most, output_kind=RequestOutputKind.FINAL_ONLY, **params),
+            # A loop uses one id for all turns of a trajectory; the engine wants one a request.
+            f"{request_id}-{self._requests}",
+        ):
+            pass
+        if final is None or not final.outputs:
+            raise RuntimeError("vLLM ended a request without an output")
+        return TokenOutput(token_ids=list(final.outputs[0].token_ids), stop_reason="completed")
+
+    def close(self) -> None:
+        """Stop the engine's process."""
+        self.engine.shutdown()
+
+
+def seed_of(*parts: object) -> int:
+    """63 bits that depend on every part."""
+    digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
+    return int(np.frombuffer(digest[:8], dtype="<u8")[0] >> np.uint64(1))

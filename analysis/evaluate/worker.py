@@ -1,0 +1,168 @@
+"""One process of an evaluation: one vLLM engine and its share of the problems. Started by workers.py alone."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import ctypes
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig, OmegaConf
+
+from tr_grpo.analysis.evaluate.problems import Problem, read_problems
+from tr_grpo.analysis.evaluate.samples import FLUSH_SECONDS, SampleFolder, SampleWriter
+from tr_grpo.analysis.evaluate.settings import CONFIG, SAMPLES, Sampling, read_record
+from tr_grpo.data_prep.errors import InputError
+from tr_grpo.trainer import processes
+
+if TYPE_CHECKING:
+    from tr_grpo.analysis.evaluate.generate import Rollouts
+    from tr_grpo.analysis.evaluate.judge import Judge
+
+STOPPED = 143
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+
+
+@dataclass(frozen=True)
+class Share:
+    """What one of ``of`` processes does: every ``of``-th problem, from the ``rank``-th."""
+
+    folder: Path
+    rank: int
+    of: int
+    start: int
+    """The number of this start of the evaluation, for the names of the parts."""
+
+    @property
+    def samples(self) -> SampleFolder:
+        """Where they are written."""
+        return SampleFolder(self.folder / SAMPLES)
+
+
+Job = tuple[Problem, int, bool]
+
+
+def jobs(problems: list[Problem], sampling: Sampling, done: set[tuple[str, int, bool]]) -> Iterator[Job]:
+    """The samples that are to be made: all samples of a problem one after the other, for the cache of its prompt."""
+    for problem in problems:
+        for number, greedy in sampling.wanted:
+            if (problem.id, number, greedy) not in done:
+                yield problem, number, greedy
+
+
+def main() -> int:
+    """Run one share; exit status 0 done, 1 failed (the last line of the log says why), 143 stopped."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    for name in ("--rank", "--of", "--start", "--parent"):
+        parser.add_argument(name, type=int, required=True)
+    arguments = vars(parser.parse_args())
+    _die_with(arguments.pop("parent"))
+    share = Share(**arguments)
+    processes.adopt_orphans()
+    try:
+        return asyncio.run(_evaluate(share))
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        return STOPPED
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except Exception as error:  # noqa: BLE001
+        # The last resort of a process: everything to the log, its last line for the command.
+        traceback.print_exc()
+        print(f"error: {_line(error)}", file=sys.stderr)
+        return 1
+    finally:
+        processes.ignore_interrupts()
+        processes.stop_descendants()
+
+
+def _line(error: BaseException) -> str:
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _die_with(parent: int) -> None:
+    """SIGTERM for this process when the command dies, however it dies, so that no engine outlives it."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+    if os.getppid() != parent:  # it died before that
+        raise SystemExit(STOPPED)
+    processes.interrupt_on_sigterm()
+
+
+async def _evaluate(share: Share) -> int:
+    record = read_record(share.folder)
+    config = OmegaConf.load(share.folder / CONFIG)
+    assert isinstance(config, DictConfig)
+    sampling = Sampling(**record["sampling"])
+    problems = read_problems([Path(file) for file in config.data.val_files], record["limit"])[share.rank :: share.of]
+    todo = list(jobs(problems, sampling, share.samples.done()))
+
+    # They load torch, verl and vLLM, which read the environment that workers.py has set.
+    from tr_grpo.analysis.evaluate.generate import Rollouts
+    from tr_grpo.analysis.evaluate.judge import Judge
+
+    rollouts = Rollouts(config, sampling)
+    await _check_prompts(rollouts, list({job[0].id: job[0] for job in todo}.values()))
+    judge = Judge(config, rollouts.tokenizer)
+    rollouts.start()
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    writer = SampleWriter(share.samples, share.start, share.rank)
+    try:
+        await _run(todo, rollouts, judge, writer, int(config.actor_rollout_ref.rollout.max_num_seqs))
+    finally:
+        writer.flush()
+        rollouts.llm_client.close()
+    return 0
+
+
+async def _check_prompts(rollouts: Rollouts, problems: list[Problem]) -> None:
+    """verl would cut a long prompt's beginning, or leave the problem out; here either would be another evaluation."""
+    limit = int(rollouts.config.actor_rollout_ref.rollout.prompt_length)
+    for problem in problems:
+        length = await rollouts.prompt_tokens(problem)
+        if length > limit:
+            index = (problem.row.get("extra_info") or {}).get("index")
+            raise InputError(
+                f"{problem.data_source}: the prompt of row {index} has {length} tokens, the limit is {limit}; "
+                f"set data.max_prompt_length={length} or more"
+            )
+
+
+async def _run(todo: list[Job], rollouts: Rollouts, judge: Judge, writer: SampleWriter, at_once: int) -> None:
+    """As many samples at a time as the engine takes, and as many again that wait for it or are judged."""
+    waiting = iter(todo)
+
+    async def work() -> None:
+        for problem, number, greedy in waiting:
+            began = time.monotonic()
+            output = await rollouts.respond(problem, number, greedy)
+            writer.add(await judge.sample(problem, number, greedy, output, time.monotonic() - began))
+
+    async def flush() -> None:
+        while True:
+            await asyncio.sleep(FLUSH_SECONDS / 4)
+            writer.flush_if_due()
+
+    async with asyncio.TaskGroup() as group:
+        flusher = group.create_task(flush())
+        async with asyncio.TaskGroup() as workers:
+            for _ in range(min(2 * at_once, len(todo))):
+                workers.create_task(work())
+        flusher.cancel()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
