@@ -32,6 +32,11 @@ function number(value) {
   return size >= 1000 ? Math.round(value).toLocaleString("en") : String(Number(value.toPrecision(size >= 1 ? 4 : 3)));
 }
 
+/** A probability; near 1 as its distance from 1. */
+function probability(value) {
+  return value !== null && value > 0.99 && value < 1 ? `1 − ${number(Number((1 - value).toPrecision(2)))}` : number(value);
+}
+
 /** A share as a percentage. */
 function percent(share) {
   if (share === null || share === undefined) return "–";

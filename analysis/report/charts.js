@@ -16,7 +16,7 @@ function choose(step) {
 function ticks(low, high, count) {
   const raw = (high - low) / count || 1;
   const unit = 10 ** Math.floor(Math.log10(raw));
-  const step = [1, 2, 5, 10].map((n) => n * unit).find((n) => n >= raw);
+  const step = [1, 2, 2.5, 5, 10].map((n) => n * unit).find((n) => n >= raw);
   const found = [];
   for (let value = Math.ceil(low / step - 1e-9) * step; value <= high + step * 1e-9; value += step) found.push(Number(value.toPrecision(12)));
   return found;
@@ -135,7 +135,7 @@ function lineChart(chart) {
       chart.series.filter((line) => !line.second).forEach((line, i) => {
         const index = nearest(line.steps, at);
         const extent = line.low ? ` (${number(line.low[index])}–${number(line.high[index])})` : "";
-        readout.append(i ? " · " : "", `${visible(data.methods[line.method].label)} `, el("b", {}, number(line.mean[index])), extent);
+        readout.append(i ? " · " : "", el("b", { class: `k${line.method % 8} named` }, visible(data.methods[line.method].label)), " ", el("b", {}, number(line.mean[index])), extent);
       });
     },
     draw: (layer, x, y) => {

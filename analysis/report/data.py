@@ -111,11 +111,7 @@ def stacks(records: Sequence[Record], method: Method) -> Json:
     )
     verdicts = _stack(records, method, list(names), [key.removeprefix(curves.VERDICT) for key in names])
     # A verdict that never came up is told in words, not drawn.
-    never = [
-        name
-        for index, name in enumerate(verdicts["names"])
-        if not any(row[index] for row in verdicts["rows"])
-    ]
+    never = [name for index, name in enumerate(verdicts["names"]) if not any(row[index] for row in verdicts["rows"])]
     kept = [index for index, name in enumerate(verdicts["names"]) if name not in never]
     verdicts["rows"] = [[row[index] for index in kept] for row in verdicts["rows"]]
     verdicts["names"] = [verdicts["names"][index] for index in kept]

@@ -3,7 +3,7 @@
 import csv
 import os
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from tr_grpo.analysis.report.curves import band
@@ -11,7 +11,7 @@ from tr_grpo.analysis.report.data import dumps, page_data
 from tr_grpo.analysis.report.facts import accuracy_key, headline
 from tr_grpo.analysis.report.methods import difference, group
 from tr_grpo.analysis.report.page import render
-from tr_grpo.analysis.report.reading import Record, labels, read_records
+from tr_grpo.analysis.report.reading import Record, cut_lines, labels, read_records
 from tr_grpo.analysis.run_folder import open_run
 from tr_grpo.data_prep.errors import InputError
 
@@ -46,7 +46,9 @@ def write(folders: Sequence[Path], path: Path, form: str) -> list[str]:
         InputError: a folder is no run, or the file cannot be written.
     """
     if form == "csv":
-        return _replace(path, csv_lines(folders)) or []
+        problems: list[str] = []
+        _replace(path, csv_lines(folders, problems))
+        return problems
     records = read_records(folders)
     if form == "md":
         _replace(path, [markdown(records).encode("utf-8", errors="backslashreplace")])
@@ -57,7 +59,7 @@ def write(folders: Sequence[Path], path: Path, form: str) -> list[str]:
     return list(data["problems"])
 
 
-def _replace(path: Path, parts: "Iterator[bytes] | list[bytes]") -> None:
+def _replace(path: Path, parts: Iterable[bytes]) -> None:
     temporary = path.with_name(f".{path.name}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -70,20 +72,21 @@ def _replace(path: Path, parts: "Iterator[bytes] | list[bytes]") -> None:
         temporary.unlink(missing_ok=True)
 
 
-def csv_lines(folders: Sequence[Path]) -> Iterator[bytes]:
-    """Every metric in long form, ``run,algo,step,key,value``, one run in memory at a time."""
+def csv_lines(folders: Sequence[Path], problems: list[str]) -> Iterator[bytes]:
+    """Every metric in long form, ``run,algo,step,key,value``, one run in memory at a time; adds to ``problems``."""
 
     class Line:
         def write(self, text: str) -> bytes:
             return text.encode("utf-8", errors="backslashreplace")
 
     writer = csv.writer(Line(), lineterminator="\n")
-    yield writer.writerow(("run", "algo", "step", "key", "value"))  # type: ignore[misc]
+    yield writer.writerow(("run", "algo", "step", "key", "value"))
     for folder, label in zip(folders, labels(folders), strict=True):
         run = open_run(folder)
+        problems += [*run.problems, *cut_lines(folder)]
         for step, metrics in run.metrics.items():
             for key, value in metrics.items():
-                yield writer.writerow((label, run.algo, step, key, value))  # type: ignore[misc]
+                yield writer.writerow((label, run.algo, step, key, value))
 
 
 def markdown(records: Sequence[Record]) -> str:

@@ -41,17 +41,21 @@ function drivers() {
       box.append(el("p", { class: "absent" }, "Not drawn: no run has ", el("code", {}, "actor/tr_tokens/…"), " (policy_loss.diagnostics=false, or another engine)."));
       continue;
     }
-    const head = el("tr", {}, el("th", { scope: "col" }, "π"), ...Object.values(names).map(([name]) => el("th", { scope: "col" }, name)));
-    const rows = BUCKETS.map((bucket, i) => el("tr", {}, el("th", { scope: "row" }, bucket), ...Object.entries(names).map(([series, [, k]]) => {
-      const value = stack.buckets[series].means[i];
+    // A method without a weight has the same shares twice.
+    const same = BUCKETS.every((_, i) => Math.abs(stack.buckets.tr_mass.means[i] - stack.buckets.tr_mass_before.means[i]) < 1e-3);
+    const series = same ? { tr_tokens: names.tr_tokens, tr_mass: ["gradient (no weight)", "k0"] } : names;
+    const most = Math.max(...Object.keys(series).flatMap((key) => stack.buckets[key].means));
+    const head = el("tr", {}, el("th", { scope: "col" }, "π"), ...Object.values(series).map(([name]) => el("th", { scope: "col" }, name)));
+    const rows = BUCKETS.map((bucket, i) => el("tr", {}, el("th", { scope: "row" }, bucket), ...Object.entries(series).map(([key, [, k]]) => {
+      const value = stack.buckets[key].means[i];
       const bar = el("span", { class: `meter ${k}` });
-      bar.style.setProperty("width", `${100 * (value ?? 0)}%`);
+      bar.style.setProperty("width", `${(100 * (value ?? 0)) / (most || 1)}%`);
       return el("td", {}, percent(value), bar);
     })));
-    box.append(el("div", { class: "scroll", role: "region", tabindex: "0", "aria-label": `Gradient by bucket, ${visible(stack.label)}` },
+    box.append(el("div", { class: "scroll tall", role: "region", tabindex: "0", "aria-label": `Gradient by bucket, ${visible(stack.label)}` },
       el("table", { class: "cells" }, el("thead", {}, head), el("tbody", {}, ...rows))));
     if (stack.buckets.tr_mass.steps.length)
-      renders.push(...place(box, [stackChart("Gradient mass by bucket", `Weighted shares${spans(stack.buckets.tr_mass)}; rare tokens at the bottom. actor/tr_mass/…`, stack.buckets.tr_mass, BUCKETS.map((_, i) => `b${i}`))]));
+      renders.push(...place(box, [stackChart("Gradient mass by bucket", `${same ? "Shares" : "Weighted shares"}${spans(stack.buckets.tr_mass)}; rare tokens at the bottom. actor/tr_mass/…`, { ...stack.buckets.tr_mass, names: BUCKETS }, BUCKETS.map((_, i) => `b${i}`))]));
   }
   return renders;
 }

@@ -76,15 +76,19 @@ def labels(folders: Sequence[Path]) -> list[str]:
 def _record(run: Run, label: str) -> Record:
     columns, problems = _columns(run)
     steps = list(run.metrics)
-    cut = [line for path in sorted(run.folder.glob("metrics-*.jsonl")) if (line := cut_line(path))]
     return Record(
         run=replace(run, metrics={}),
         label=label,
         columns=columns,
         first=steps[0] if steps else None,
         last=steps[-1] if steps else None,
-        problems=(*run.problems, *cut, *problems),
+        problems=(*run.problems, *cut_lines(run.folder), *problems),
     )
+
+
+def cut_lines(folder: Path) -> list[str]:
+    """What to say of each metrics file whose last line was cut short by a kill."""
+    return [line for path in sorted(folder.glob("metrics-*.jsonl")) if (line := cut_line(path))]
 
 
 def cut_line(path: Path) -> str | None:
@@ -132,7 +136,9 @@ def _columns(run: Run) -> tuple[dict[str, Column], list[str]]:
         + "; left out of its curve"
         for key, steps in bad.items()
     ]
-    return {key: Column(np.array(s, dtype=np.int64), np.array(v, dtype=float)) for key, (s, v) in found.items()}, problems
+    return {
+        key: Column(np.array(s, dtype=np.int64), np.array(v, dtype=float)) for key, (s, v) in found.items()
+    }, problems
 
 
 def _is_number(value: Any) -> bool:

@@ -19,6 +19,8 @@ STEPS = 60
 """Most steps of a run whose responses are included."""
 TOKENS = 6000
 """Most tokens of a response that the page carries; their shares are of the whole response."""
+FLOATS = ("log_prob", "old_log_prob", "advantage", "weight", "gradient")
+"""Lists of a response that are read, beside its ids, tokens and mask."""
 LOG_UNIT = 1e-5
 """Unit of the log-probabilities on the page."""
 SHARE_UNIT = 1e-6
@@ -132,6 +134,10 @@ def _size(value: Any) -> int:
 
 def _update(run: Run, place: int, key: tuple[int, int], pieces: Interned, texts: Interned) -> dict[str, Any]:
     responses = run.responses(*key)
+    for response in responses:
+        lists = (response.ids, response.tokens, response.mask, *(getattr(response, name) for name in FLOATS))
+        if len({len(values) for values in lists}) > 1:
+            raise InputError(f"{run.rollouts[key]}: a response's lists differ in length; its step is left out")
     unweighted = is_unweighted(run, responses)
     return {
         "run": place,
@@ -147,7 +153,8 @@ def encode(response: Response, unweighted: bool, pieces: Interned, texts: Intern
 
     Lists have one entry a token, or are one number where all tokens have the same: ``t`` the token's place in the
     page's pieces, ``p`` −log π and ``o`` log π − log π_old in ``LOG_UNIT``, ``w`` weight, ``a`` advantage, ``g``
-    gradient, ``b`` and ``s`` the shares before and after weighting in ``SHARE_UNIT``; ``m`` is a string of 0 (masked) and 1.
+    gradient, ``b`` and ``s`` the shares before and after weighting in ``SHARE_UNIT``. ``m`` is a string of 0 (masked)
+    and 1, or empty where no token is masked; ``ub`` and ``us`` are the response's part of the update.
     """
     part = shares(response, unweighted)
     cut = slice(0, TOKENS)

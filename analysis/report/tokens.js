@@ -124,7 +124,7 @@ function tokenView(root, lead) {
   const spoken = el("p", { class: "quiet", "aria-live": "polite" });
   root.append(
     el("div", { class: "controls" }, ...(runs.length > 1 ? [runChoice.box] : []), paired(stepChoice, "step"), verdictChoice.box, paired(sampleChoice, "response")),
-    el("div", { class: "controls" }, modes, bucketChoice.box), about, context, scaleNote, scale, counted, panels, details, spoken);
+    el("div", { class: "controls" }, modes, bucketChoice.box), about, context, scaleNote, scale, counted, el("div", {}, panels, details), spoken);
 
   /** Show the recorded step nearest to `step`. */
   function open(step) {
@@ -197,7 +197,9 @@ function tokenView(root, lead) {
     const list = el("div", { class: "text", role: "listbox", "aria-labelledby": id });
     list.append(...tokens.map((t, i) => {
       const level = t.masked ? "masked" : colour.of(t, panel);
-      return el("span", { class: `tok ${level}${passes(t) ? "" : " off"}`, role: "option", tabindex: "-1", "data-i": i, "aria-selected": "false" }, visible(t.text, true) || "▯");
+      const text = visible(t.text, true) || "▯";
+      const kind = `tok ${level}${text.includes("\n") ? " lines" : ""}${passes(t) ? "" : " off"}`;
+      return el("span", { class: kind, role: "option", tabindex: "-1", "data-i": i, "aria-selected": "false" }, text);
     }));
     if (!tokens.length) list.append(el("span", { role: "option", "aria-selected": "false", class: "tok" }, "(no token)"));
     const place = (event) => { const node = event.target.closest("[data-i]"); return node ? Number(node.dataset.i) : null; };
@@ -222,7 +224,7 @@ function tokenView(root, lead) {
     return el("ol", { class: "top", "aria-label": `Top tokens, ${title}` }, ...best.map(([i, share]) => {
       const button = el("button", { type: "button" }, visible(tokens[i].text, true).replace("\n", "") || "▯");
       button.addEventListener("click", () => select(i, true, list));
-      return el("li", {}, button, ` ${percent(share)}, π ${number(tokens[i].pi)}`);
+      return el("li", {}, button, ` ${percent(share)}, π ${probability(tokens[i].pi)}`);
     }));
   }
 
@@ -273,7 +275,7 @@ function tokenView(root, lead) {
     if (t.masked) facts.push(["in the loss", "no: an observation, or left out; no share"]);
     else {
       const of = (share, whole) => (share === null ? "none" : percent(share) + (whole === null || whole === undefined ? "" : ` (update ${percent(share * whole)})`));
-      facts.push(["π", number(t.pi)], ["π old", number(t.old)], ["w", number(t.w)], ["A", number(t.a)], ["∂L/∂log π", number(t.g)],
+      facts.push(["π", probability(t.pi)], ["π old", probability(t.old)], ["w", number(t.w)], ["A", number(t.a)], ["∂L/∂log π", number(t.g)],
         ["GRPO’s share", of(t.before, sample.ub)], ["TR-GRPO’s share", of(t.after, sample.us)], ["bucket", t.bucket === null ? "–" : BUCKETS[t.bucket]]);
     }
     details.replaceChildren(...facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));

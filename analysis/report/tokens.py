@@ -1,7 +1,7 @@
 """The token view's numbers: each token's share of the gradient, without the weight and with it.
 
 With g the recorded |dL/dlog π| of a token and π the policy's probability of it, its mass is m = g (1 − π)
-(``recipe/token_ledger.py``). The recorded gradient includes the weight w, so GRPO's mass is m / w and the method's is m.
+(``recipe/token_ledger.py``). The recorded gradient includes the weight w, so GRPO's mass is m / w and the method's m.
 A run without a weight has w = 1; what TR-GRPO would make of its gradient is then m w(π), with the default weight.
 """
 
