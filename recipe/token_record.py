@@ -70,8 +70,8 @@ class TokenRecorder:
         self._step, self._rows = step, {}
         if (step - 1) % self.every:
             return
-        advantages = data["advantages"]
-        moved = [bool(row.any()) for row in advantages.unbind()]
+        columns = data["advantages"].unbind(), data["response_mask"].unbind()
+        moved = [bool((advantage * mask).any()) for advantage, mask in zip(*columns, strict=True)]
         # verl pads a batch with copies of a row, whose uid and session are then equal: one of them is enough.
         keys = sorted(zip([not m for m in moved], _plain(data, "uid"), _plain(data, "session_id"), strict=True))
         for _, uid, session in keys:

@@ -13,6 +13,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 from omegaconf import DictConfig
 
 import tr_grpo.recipe
@@ -57,7 +58,7 @@ def logged(
             "event": "start",
             "layout": LAYOUT,
             "start": start,
-            "steps": config.trainer.total_training_steps,
+            "steps": planned_steps(config),
             "overrides": list(overrides),
             "code": code_version(),
             "versions": versions(),
@@ -79,6 +80,20 @@ def logged(
         raise
     finally:
         append(run_folder, {"event": "end", "start": start, "status": status, "message": message})
+
+
+def planned_steps(config: DictConfig) -> int | None:
+    """The steps that verl will make: as told, or whole batches of the training files times epochs.
+
+    A little too many where verl leaves out prompts that are too long; None for files that are not parquet.
+    """
+    if config.trainer.total_training_steps is not None:
+        return int(config.trainer.total_training_steps)
+    files = [config.data.train_files] if isinstance(config.data.train_files, str) else config.data.train_files
+    if not all(str(file).endswith(".parquet") and Path(file).is_file() for file in files):
+        return None
+    rows = sum(pq.read_metadata(file).num_rows for file in files)
+    return int(rows // config.data.train_batch_size * config.trainer.total_epochs)
 
 
 def versions() -> dict[str, str]:

@@ -14,7 +14,10 @@ from typing import Any
 
 import torch
 
-OURS = ("diagnostics", "sharpness_every", "sharpness_rho", "hessian_iterations", "lopti_threshold")
+OURS = (
+    *("diagnostics", "sharpness_every", "sharpness_rho", "hessian_iterations", "lopti_threshold"),
+    *("record_samples", "record_every", "record_folder"),
+)
 CASES: dict[str, list[str]] = {
     "verl": ["algo=grpo", "policy_loss._target_=verl.workers.config.PolicyLossConfig"]
     + [f"~actor_rollout_ref.actor.policy_loss.{knob}" for knob in OURS],
@@ -24,11 +27,14 @@ CASES: dict[str, list[str]] = {
     "weighted_kl": ["algo=tr_grpo", "policy_loss.weighted_kl=true", "actor.use_kl_loss=true", "actor.kl_loss_coef=0.5"],
     "lopti": ["algo=grpo", "policy_loss.lopti_threshold=0.5"],
     "probed": ["algo=tr_grpo", "policy_loss.sharpness_every=1", "policy_loss.hessian_iterations=4"],
+    "recorded": ["algo=tr_grpo", "policy_loss.record_samples=8"],
     "nan": ["algo=tr_grpo"],
 }
 # Adam's first update is the gradient's sign wherever the gradient exceeds eps, which would turn the last bit of a
 # gradient near 0 into a whole step; with a large eps the update is smooth in the gradient.
 SMOOTH = ["actor.optim.lr=0.01", "+actor.optim.override_optimizer_config.eps=0.1"]
+# Responses are recorded where a case asks for it.
+QUIET = ["policy_loss.record_samples=0"]
 ROWS = 8
 
 
@@ -87,6 +93,11 @@ def batch(model: str, rank: int, width: int) -> Any:
     fields["loss_mask"] = fields["response_mask"]
     data = TensorDict(fields, batch_size=len(mine))
     data["uid"] = NonTensorStack(*(f"prompt-{i}" for i in mine))
+    for name, value in (
+        ("global_steps", 1), ("session_id", 0), ("data_source", "random"), ("reward_model", {"ground_truth": "none"}),
+        ("extra_fields", {"reward_extra_info": {"verdict_wrong": 1.0}}),
+    ):  # fmt: skip
+        data[name] = NonTensorStack(*[value] * len(mine))
     tu.assign_non_tensor(
         data, calculate_entropy=False, distillation_use_topk=False, distillation_only=False, global_batch_size=ROWS,
         temperature=1.0, use_remove_padding=False, use_dynamic_bsz=False, micro_batch_size_per_gpu=2,
@@ -130,10 +141,11 @@ def aggregated(metrics: dict[str, Any], group: Any) -> dict[str, float]:
     return {key: float(value) for key, value in reduced.items()} | {"grad_norm": norm}
 
 
-def update(model: str, case: str) -> dict[str, Any]:
+def update(model: str, case: str, rollouts: Path) -> dict[str, Any]:
     """Run one case; for a FloatingPointError, its text."""
     rank, width = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-    engine, loss = engine_and_loss(model, CASES[case])
+    quiet = [] if case == "verl" else [*QUIET, f"policy_loss.record_folder={rollouts}"]
+    engine, loss = engine_and_loss(model, [*quiet, *CASES[case]])
     data = batch(model, rank, width)
     if case == "nan":
         data["advantages"].values()[:] = 1.0
@@ -165,7 +177,7 @@ def main(model: str, out: str, cases: list[str]) -> None:
     for case in cases:
         # verl's own engine is what a policy loss of verl's gets without our vendor.
         os.environ["VERL_ENGINE_VENDOR"] = "" if case == "verl" else "tr_grpo"
-        results[case] = update(model, case)
+        results[case] = update(model, case, Path(out).with_suffix(".rollouts"))
     if rank == 0:
         torch.save(results, Path(out))
     torch.distributed.destroy_process_group()

@@ -10,6 +10,10 @@ import pytest
 import torch
 from engine_update import CASES
 
+from tr_grpo.analysis.run_folder import Response, read_responses
+from tr_grpo.recipe.token_record import file_name
+from tr_grpo.recipe.weights import TokenWeight
+
 WIDTHS = (1, 2)
 # verl's own means over micro-batches, which do depend on how tokens fall into them.
 VERLS = {"actor/pg_clipfrac", "actor/pg_clipfrac_lower", "actor/ppo_kl"}
@@ -20,6 +24,8 @@ ENVIRONMENT = {
     "TORCH_COMPILE_DISABLE": "1",
     "OMP_NUM_THREADS": "1",
 }
+SAME = ("verl", "nan", "probed", "recorded")
+"""The cases that make another's update, or none."""
 pytestmark = pytest.mark.e2e
 Results = dict[str, dict[str, Any]]
 
@@ -45,13 +51,41 @@ def run(model: Path, width: int, folder: Path) -> Results:
         for rank in ranks:
             rank.kill()
     assert statuses == [0] * width, (folder / f"{width}-0.log").read_text()[-3000:]
-    return torch.load(out, weights_only=True)
+    loaded: Results = torch.load(out, weights_only=True)
+    loaded["recorded"]["responses"] = read_responses(out.with_suffix(".rollouts") / file_name(1, 0))
+    return loaded
 
 
 @pytest.fixture(scope="module")
 def results(files: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[int, Results]:
     folder = tmp_path_factory.mktemp("engine")
     return {width: run(files / "model", width, folder) for width in WIDTHS}
+
+
+def test_recording_changes_no_bit_and_keeps_what_the_update_used(results: dict[int, Results]) -> None:
+    """On one rank all eight responses are recorded, so that their masses add up to the update's."""
+    for width, cases in results.items():
+        recorded = cases["recorded"]
+        for name, weight in cases["tr_grpo"]["weights"].items():
+            assert torch.equal(weight, recorded["weights"][name]), name
+        assert cases["tr_grpo"]["metrics"] == recorded["metrics"]
+        responses: list[Response] = recorded["responses"]
+        assert [row.uid for row in responses] == sorted(f"prompt-{row}" for row in range(0, 8, width))
+        after = before = 0.0
+        for row in responses:
+            pi, w, g = (torch.tensor(values) for values in (row.log_prob, row.weight, row.gradient))
+            pi = pi.exp()
+            assert torch.allclose(w, TokenWeight()(pi), rtol=1e-6)
+            assert len(row.tokens) == len(row.ids) == 3 + int(row.uid.removeprefix("prompt-"))
+            assert (g * torch.tensor(row.advantage) <= 0).all()
+            after += float((g.abs() * (1 - pi)).sum())
+            before += float((g.abs() * (1 - pi) / w).sum())
+            assert row.update_mass == responses[0].update_mass > 0
+        if width == 1:
+            assert after == pytest.approx(responses[0].update_mass, rel=1e-5)
+            assert before == pytest.approx(responses[0].update_mass_before, rel=1e-5)
+        else:
+            assert 0 < after < responses[0].update_mass
 
 
 def test_measuring_grpo_changes_no_bit_of_verls_update(results: dict[int, Results]) -> None:
@@ -87,7 +121,7 @@ def test_update_and_metrics_do_not_depend_on_the_number_of_ranks(case: str, resu
 
 def test_every_case_makes_an_update_of_its_own(results: dict[int, Results]) -> None:
     """Otherwise the equalities above could hold because a knob does nothing."""
-    weights = {case: result["weights"] for case, result in results[1].items() if case not in ("verl", "nan", "probed")}
+    weights = {case: result["weights"] for case, result in results[1].items() if case not in SAME}
     names = list(weights)
     for index, first in enumerate(names):
         for second in names[index + 1 :]:

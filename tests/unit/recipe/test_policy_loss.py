@@ -104,6 +104,8 @@ def test_an_unknown_base_loss_and_the_loss_itself_are_refused_with_the_known_one
         ({"hessian_iterations": 3}, ("hessian_iterations", "sharpness_every=0")),
         ({"lopti_threshold": 1.0}, ("lopti_threshold=1.0",)),
         ({"lopti_threshold": -0.1}, ("lopti_threshold=-0.1",)),
+        ({"record_samples": -1}, ("record_samples=-1",)),
+        ({"record_every": 0}, ("record_every=0", "record_samples=0")),
     ],
 )
 def test_values_that_make_no_sense_or_do_not_go_together_are_refused(

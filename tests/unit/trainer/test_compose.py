@@ -163,6 +163,7 @@ NAMED_AFTER_THE_RUN = {
     "trainer.experiment_name",
     "trainer.default_local_dir",
     "reward.reward_kwargs.error_folder",
+    "actor_rollout_ref.actor.policy_loss.record_folder",
     "actor_rollout_ref.rollout.trace.experiment_name",
 }
 ACTOR = "actor_rollout_ref.actor."
