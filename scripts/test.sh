@@ -5,10 +5,26 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 unset PYTHONDONTWRITEBYTECODE
 part=${1:-all}
 scripts/setup.sh cpu --test
+
+# The report's pages are tested in a real browser: any Chromium that is there, else Debian's where it can be installed.
+install_chromium() {
+  local as_root=()
+  if [ "$(id -u)" != 0 ]; then as_root=(sudo -n); fi
+  command -v apt-get > /dev/null || return 1
+  "${as_root[@]}" apt-get install -y -qq --no-install-recommends chromium-headless-shell > /dev/null 2>&1 && return
+  "${as_root[@]}" apt-get update -qq > /dev/null 2>&1 || return 1
+  "${as_root[@]}" apt-get install -y -qq --no-install-recommends chromium-headless-shell > /dev/null 2>&1
+}
+have_chromium() {
+  [ -n "${CHROMIUM:-}" ] || command -v chromium-headless-shell chromium chromium-browser google-chrome > /dev/null
+}
+if [ "$part" != e2e ] && ! have_chromium && ! install_chromium; then
+  echo "No Chromium, and apt-get cannot install one: the tests of the report's pages will be skipped (name one: CHROMIUM=/path)" >&2
+fi
 if [ "$part" != e2e ]; then
   scripts/lint.sh
   # One thread a process: the workers already take every core.
-  OMP_NUM_THREADS=1 .venv/bin/python -m pytest tests/unit --numprocesses auto --timeout 120
+  OMP_NUM_THREADS=1 .venv/bin/python -m pytest tests/unit tests/browser --numprocesses auto --timeout 120
 fi
 if [ "$part" != unit ]; then
   # The real stack: verl, Ray, FSDP and vLLM. Each test is time-boxed and stops what it started.
