@@ -16,6 +16,8 @@ from scipy import stats
 
 CONFIDENCE = 0.95
 RESAMPLES = 2000
+BLOCK = 2**20
+"""Draws of the bootstrap that are in memory at once."""
 MOST_SAMPLES = 1024
 """Samples of a problem: up to here every binomial coefficient is a finite float."""
 
@@ -114,10 +116,13 @@ def resampled_means(values: ArrayLike, seed: Sequence[int], resamples: int = RES
     filled = np.nan_to_num(table)
     generator, problems = np.random.default_rng(list(seed)), len(table)
     means = np.empty((resamples, table.shape[1]))
-    for number in range(resamples):
-        times = np.bincount(generator.integers(problems, size=problems), minlength=problems)
+    at_once = max(1, BLOCK // problems)
+    for first in range(0, resamples, at_once):
+        rows = min(at_once, resamples - first)
+        drawn = generator.integers(problems, size=(rows, problems)) + problems * np.arange(rows)[:, None]
+        times = np.bincount(drawn.ravel(), minlength=rows * problems).reshape(rows, problems).astype(float)
         with np.errstate(invalid="ignore"):
-            means[number] = (times @ filled) / (times @ present)
+            means[first : first + rows] = (times @ filled) / (times @ present)
     return means
 
 

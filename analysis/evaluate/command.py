@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tr_grpo.analysis.evaluate.settings import Wishes
 
-HELP = """Evaluate a model or a checkpoint on a task's sets, e.g. tr-grpo evaluate outputs/my_run --samples 16 --out eval
+HELP = """Evaluate a model or checkpoint on a task's sets, e.g. tr-grpo evaluate outputs/run --samples 16 --out eval/run
 
 MODEL is a folder, a name on the hub, a run's folder, or a checkpoint global_step_N. A run is evaluated with its own
 settings; any other model needs them as Hydra overrides: task=math llm=base_model cluster=gpu_1. Exit status: 0 done,
@@ -186,7 +186,7 @@ def show(out: Path, layout: str, style: str, ks: Sequence[int]) -> int:
     typer.echo(text, nl=False)
     if table.unscored:
         print(
-            f"error: {table.unscored} of {table.present} samples could not be scored (their searches or judging failed: "
+            f"error: {table.unscored} of {table.present} samples could not be scored (a search or judging failed: "
             f"{out}/scoring_errors-*.jsonl); the same command tries them again",
             file=sys.stderr,
         )

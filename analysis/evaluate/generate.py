@@ -1,7 +1,8 @@
 """Responses as training makes them: verl's agent loops, with one vLLM engine of this process in place of Ray's servers.
 
-The loops (single turn, search in tags, search as a tool) are those that training runs, and so are tokenizer, chat template and
-limits. Only the random numbers differ: each request has a seed of its own, so a sample does not depend on the others.
+The loops (single turn, search in tags, search as a tool) are those that training runs, and so are tokenizer, chat
+template and limits. Only the random numbers differ: each request has a seed of its own, so a sample does not depend on
+the others.
 """
 
 from __future__ import annotations
@@ -85,7 +86,8 @@ class LocalServer:
                 max_model_len=self.max_model_len,
                 max_num_seqs=rollout.max_num_seqs,
                 max_num_batched_tokens=max(int(rollout.max_num_batched_tokens), self.max_model_len),
-                enable_chunked_prefill=rollout.enable_chunked_prefill,
+                # On a CPU vLLM 0.24.0 cannot cut a prompt whose request has a seed (torch's generator has no offset).
+                enable_chunked_prefill=rollout.enable_chunked_prefill and config.trainer.device != "cpu",
                 enable_prefix_caching=rollout.enable_prefix_caching,
                 enforce_eager=rollout.enforce_eager,
                 gpu_memory_utilization=rollout.gpu_memory_utilization,
@@ -113,17 +115,18 @@ class LocalServer:
             # The turns of a trajectory differ in their prompts, which grow, so each has random numbers of its own.
             params["seed"] = seed_of(params["seed"], len(prompt_ids))
         self._requests += 1
-        final = None
-        async for final in self.engine.generate(
-            TokensPrompt(prompt_token_ids=prompt_ids),
-            SamplingParams(max_tokens=most, output_kind=RequestOutputKind.FINAL_ONLY, **params),
-            # A loop uses one id for all turns of a trajectory; the engine wants one a request.
-            f"{request_id}-{self._requests}",
-        ):
-            pass
-        if final is None or not final.outputs:
+        results = [
+            result
+            async for result in self.engine.generate(
+                TokensPrompt(prompt_token_ids=prompt_ids),
+                SamplingParams(max_tokens=most, output_kind=RequestOutputKind.FINAL_ONLY, **params),
+                # A loop uses one id for all turns of a trajectory; the engine wants one a request.
+                f"{request_id}-{self._requests}",
+            )
+        ]
+        if not results or not results[-1].outputs:
             raise RuntimeError("vLLM ended a request without an output")
-        return TokenOutput(token_ids=list(final.outputs[0].token_ids), stop_reason="completed")
+        return TokenOutput(token_ids=list(results[-1].outputs[0].token_ids), stop_reason="completed")
 
     def close(self) -> None:
         """Stop the engine's process."""

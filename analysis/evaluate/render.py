@@ -39,8 +39,8 @@ def grids(table: Table) -> list[Grid]:
 
 
 def _lines(table: Table) -> list[Line]:
-    single = len(table.lines) == 1
-    return [*table.lines, *([] if single else [table.overall]), *([table.mean] if table.mean else [])]
+    sets = {line.name for line in table.lines}
+    return [*table.lines, *([table.overall] if len(sets) > 1 else []), *([table.mean] if table.mean else [])]
 
 
 def _name(line: Line) -> str:

@@ -174,10 +174,10 @@ def read_sampling(config: DictConfig, wishes: Wishes) -> Sampling:
         max_tokens=int(config.data.max_response_length),
         seed=wishes.seed,
     )
-    if not sampling.wanted:
-        raise InputError("--samples 0 without --greedy: nothing to do; ask for one of them")
     if not 0 <= sampling.samples <= MOST_SAMPLES:
         raise InputError(f"--samples {sampling.samples}: has to be between 0 and {MOST_SAMPLES}")
+    if not sampling.wanted:
+        raise InputError("--samples 0 without --greedy: nothing to do; ask for one of them")
     if sampling.samples and sampling.temperature <= 0:
         raise InputError(f"--temperature {sampling.temperature:g}: all samples would be the same; use --greedy instead")
     if not 0 < sampling.top_p <= 1:

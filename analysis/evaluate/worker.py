@@ -40,11 +40,17 @@ class Share:
     of: int
     start: int
     """The number of this start of the evaluation, for the names of the parts."""
+    parent: int
+    """The command's process; without it this one ends."""
 
     @property
     def samples(self) -> SampleFolder:
         """Where they are written."""
         return SampleFolder(self.folder / SAMPLES)
+
+
+class ParentEnded(Exception):
+    """The command was killed."""
 
 
 Job = tuple[Problem, int, bool]
@@ -64,38 +70,40 @@ def main() -> int:
     parser.add_argument("folder", type=Path)
     for name in ("--rank", "--of", "--start", "--parent"):
         parser.add_argument(name, type=int, required=True)
-    arguments = vars(parser.parse_args())
-    _die_with(arguments.pop("parent"))
-    share = Share(**arguments)
+    share = Share(**vars(parser.parse_args()))
+    _end_with(share.parent)
     processes.adopt_orphans()
     try:
         return asyncio.run(_evaluate(share))
     except (KeyboardInterrupt, asyncio.CancelledError):
         return STOPPED
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
     except Exception as error:  # noqa: BLE001
         # The last resort of a process: everything to the log, its last line for the command.
-        traceback.print_exc()
-        print(f"error: {_line(error)}", file=sys.stderr)
+        cause = _cause(error)
+        if isinstance(cause, ParentEnded):
+            return STOPPED
+        if not isinstance(cause, InputError):
+            traceback.print_exc()
+        name = "" if isinstance(cause, InputError) else f"{type(cause).__name__}: "
+        print(f"error: {name}{' '.join(str(cause).split())}", file=sys.stderr)
         return 1
     finally:
         processes.ignore_interrupts()
         processes.stop_descendants()
 
 
-def _line(error: BaseException) -> str:
+def _cause(error: BaseException) -> BaseException:
+    """The exception in a task group's group of one or more."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    return str(error) if isinstance(error, InputError) else f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return error
 
 
-def _die_with(parent: int) -> None:
-    """SIGTERM for this process when the command dies, however it dies, so that no engine outlives it."""
+def _end_with(parent: int) -> None:
+    """SIGTERM for this process when the command ends, however it ends, so that no engine outlives it."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
-    if os.getppid() != parent:  # it died before that
+    if os.getppid() != parent:  # it ended before that
         raise SystemExit(STOPPED)
     processes.interrupt_on_sigterm()
 
@@ -121,7 +129,7 @@ async def _evaluate(share: Share) -> int:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     writer = SampleWriter(share.samples, share.start, share.rank)
     try:
-        await _run(todo, rollouts, judge, writer, int(config.actor_rollout_ref.rollout.max_num_seqs))
+        await _run(share, todo, rollouts, judge, writer)
     finally:
         writer.flush()
         rollouts.llm_client.close()
@@ -141,27 +149,33 @@ async def _check_prompts(rollouts: Rollouts, problems: list[Problem]) -> None:
             )
 
 
-async def _run(todo: list[Job], rollouts: Rollouts, judge: Judge, writer: SampleWriter, at_once: int) -> None:
+async def _run(share: Share, todo: list[Job], rollouts: Rollouts, judge: Judge, writer: SampleWriter) -> None:
     """As many samples at a time as the engine takes, and as many again that wait for it or are judged."""
-    waiting = iter(todo)
+    at_once = 2 * int(rollouts.config.actor_rollout_ref.rollout.max_num_seqs)
 
-    async def work() -> None:
+    async def work(waiting: Iterator[Job]) -> None:
         for problem, number, greedy in waiting:
             began = time.monotonic()
             output = await rollouts.respond(problem, number, greedy)
             writer.add(await judge.sample(problem, number, greedy, output, time.monotonic() - began))
 
-    async def flush() -> None:
+    async def watch() -> None:
         while True:
-            await asyncio.sleep(FLUSH_SECONDS / 4)
             writer.flush_if_due()
+            # A signal that came while vLLM started may have been lost in it.
+            if os.getppid() != share.parent:
+                raise ParentEnded
+            await asyncio.sleep(FLUSH_SECONDS / 4)
 
     async with asyncio.TaskGroup() as group:
-        flusher = group.create_task(flush())
-        async with asyncio.TaskGroup() as workers:
-            for _ in range(min(2 * at_once, len(todo))):
-                workers.create_task(work())
-        flusher.cancel()
+        watcher = group.create_task(watch())
+        # One after the other: on a CPU vLLM 0.24.0 ignores the seeds of a batch that also has greedy requests.
+        for phase in ([job for job in todo if job[2]], [job for job in todo if not job[2]]):
+            waiting = iter(phase)
+            async with asyncio.TaskGroup() as workers:
+                for _ in range(min(at_once, len(phase))):
+                    workers.create_task(work(waiting))
+        watcher.cancel()
 
 
 if __name__ == "__main__":
