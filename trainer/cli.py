@@ -1,11 +1,14 @@
-"""The ``tr-grpo`` command: ``train`` (Hydra overrides), ``prep`` (data and models), ``index`` and ``serve-search``."""
+"""The ``tr-grpo`` command: what prepares a run (``prep``, ``index``), ``train``, and what reads a run."""
 
 import sys
 
 import typer
 
+from tr_grpo.analysis.compare_command import compare
 from tr_grpo.analysis.evaluate.command import HELP as EVALUATE
 from tr_grpo.analysis.evaluate.command import evaluate
+from tr_grpo.analysis.report.command import report
+from tr_grpo.analysis.watch_command import watch
 from tr_grpo.data_prep.cli import app as prep
 from tr_grpo.data_prep.errors import InputError
 from tr_grpo.search.answerability import answerable
@@ -18,6 +21,9 @@ index.command("answerability")(answerable)
 app.add_typer(index, name="index", help="Make, search and check retrieval indexes.")
 app.command("serve-search")(serve_search)
 app.command("evaluate", help=EVALUATE)(evaluate)
+app.command("compare")(compare)
+app.command("report")(report)
+app.command("watch")(watch)
 
 
 @app.command(
