@@ -182,13 +182,7 @@ def gradient_spikes(run: Run) -> Iterator[Finding]:
     steps, norms = column(run.metrics, "actor/update/grad_norm_max")
     if not steps:
         steps, norms = column(run.metrics, "actor/grad_norm")
-    spikes = []
-    for i in range(WINDOW, len(norms)):
-        before = np.asarray(norms[i - WINDOW : i])
-        median = np.median(before)
-        limit = max(5 * median, median + 14.826 * np.median(np.abs(before - median)), 2 * np.max(before))
-        if norms[i] > limit > 0:
-            spikes.append((steps[i], norms[i] / median if median else float("inf")))
+    spikes = _spikes(steps, np.asarray(norms, dtype=float))
     if spikes:
         step, times = max(spikes, key=lambda spike: spike[1])
         yield _warning(
@@ -204,6 +198,18 @@ def gradient_spikes(run: Run) -> Iterator[Finding]:
             f"updates with a gradient that is not finite were skipped in {np.count_nonzero(skipped)} steps",
             f"lower {ACTOR}.optim.lr; look for a NaN in the log",
         )
+
+
+def _spikes(steps: list[int], norms: Values) -> list[tuple[int, float]]:
+    """Steps of spikes, each with its norm over the median before."""
+    if len(norms) <= WINDOW:
+        return []
+    before = np.lib.stride_tricks.sliding_window_view(norms[:-1], WINDOW)
+    median = np.median(before, axis=1)
+    spread = 1.4826 * np.median(np.abs(before - median[:, None]), axis=1)
+    limit = np.max([5 * median, median + 10 * spread, 2 * np.max(before, axis=1)], axis=0)
+    found = np.flatnonzero((norms[WINDOW:] > limit) & (median > 0))
+    return [(steps[WINDOW + i], float(norms[WINDOW + i] / median[i])) for i in found]
 
 
 def log_probs_drift(run: Run) -> Iterator[Finding]:

@@ -1,0 +1,384 @@
+"""The view of a run: whole, partial, hostile; following a file; the command's output and status."""
+
+import io
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from math import nan
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from hypothesis import example, given
+from hypothesis import strategies as st
+from rich.console import Console
+from synthetic import ACCURACY, Made, Metrics, make_run, response, write_responses
+from typer.testing import CliRunner
+
+from tr_grpo.analysis.follow import Follower, State, silence, state, step_seconds, time_left
+from tr_grpo.analysis.health import check
+from tr_grpo.analysis.run_folder import Run, open_run
+from tr_grpo.analysis.terminal import BLOCKS, sparkline, visible
+from tr_grpo.analysis.watch import last_sample, view
+from tr_grpo.analysis.watch_command import watch
+from tr_grpo.data_prep.errors import InputError
+
+app = typer.Typer(pretty_exceptions_enable=False)
+app.command()(watch)
+HOSTILE = (
+    "\x1b]0;owned\x07",  # OSC: the title
+    "\x1b[2J\x1b[31m",  # CSI: clear, red
+    "\x9b31m\x9d0;owned\x9c",  # C1: CSI, OSC, ST
+    "\x1bP+q\x1b\\",  # DCS
+    "\x1b]52;c;b3duZWQ=\x07",  # OSC 52: the clipboard
+    "\r\x08\x00\x7f",
+    "\u202egnp.exe\u200b\u2066",  # bidirectional overrides, zero width
+    "[bold red]markup[/bold red][link=x]y[/link]:smile:",
+)
+
+
+def drawn(run: Run, width: int = 80) -> str:
+    """The view as a colour terminal would get it."""
+    out = io.StringIO()
+    console = Console(file=out, width=width, force_terminal=True, color_system="truecolor", highlight=False)
+    console.print(view(run, check(run), last_sample(run), width))
+    return out.getvalue()
+
+
+def plain(run: Run, width: int = 80) -> str:
+    out = io.StringIO()
+    Console(file=out, width=width, highlight=False).print(view(run, check(run), last_sample(run), width))
+    return out.getvalue()
+
+
+def short(folder: Path, **changes: Any) -> Path:
+    return make_run(folder, Made(**({"steps": 12, "updates": 1, "responses": 1, "algo": "tr_grpo"} | changes)))
+
+
+def printed(*words: str | Path) -> tuple[str, int]:
+    result = CliRunner().invoke(app, [str(word) for word in words])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.output, result.exit_code
+
+
+def test_the_view_has_every_part(tmp_path: Path) -> None:
+    text = plain(open_run(short(tmp_path / "my_run")))
+    for part in (
+        "my_run  tr_grpo · knights_knaves · tiny  done",
+        "step 12 of 12",
+        *("reward", "test knights_kn", "length", "entropy", "gradient norm", "clipped", "weight", "tokens a second"),
+        *("right", "wrong", "malformed"),
+        "device 1.2 GB, host 8.0 GB",
+        "no warnings",
+        "last response: step 12",
+        "word29",
+    ):
+        assert part in text, part
+    assert any(block in text for block in BLOCKS[1:])
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_no_line_is_longer_than_the_terminal(tmp_path: Path, width: int) -> None:
+    run = open_run(short(tmp_path / ("long_name_" * 10), change=lambda _, metrics: metrics | {"reward/overlong": 1.0}))
+    lines = plain(run, width).splitlines()
+    assert max(map(len, lines)) <= width
+    assert any("TR802" in line for line in lines)
+
+
+def test_the_last_value_stands_beside_each_curve(tmp_path: Path) -> None:
+    run = open_run(short(tmp_path / "r", change=lambda step, metrics: metrics | {"actor/entropy": step / 1000}))
+    (line,) = [line for line in plain(run).splitlines() if line.startswith("entropy")]
+    assert line.split()[-1] == "0.012"
+
+
+@pytest.mark.parametrize("missing", ["actor/", "reward/", "critic/", "timing_s/", "perf/", "val-core/", "response_"])
+def test_missing_keys_leave_the_rest(tmp_path: Path, missing: str) -> None:
+    def drop(_: int, metrics: Metrics) -> Metrics:
+        return {key: value for key, value in metrics.items() if not key.startswith(missing)}
+
+    text = plain(open_run(short(tmp_path / "r", change=drop)))
+    assert "step 12 of 12" in text
+    assert "last response" in text
+
+
+@pytest.mark.parametrize("steps", [0, 1])
+def test_no_step_or_one_is_shown(tmp_path: Path, steps: int) -> None:
+    assert f"step {steps}" in plain(open_run(short(tmp_path / "r", steps=steps)))
+
+
+def test_a_run_without_events_config_and_responses_is_shown(tmp_path: Path) -> None:
+    folder = short(tmp_path / "r", layout=0)
+    (folder / "config.yaml").unlink()
+    text = plain(open_run(folder))
+    assert "r  ? · ? · ?  unknown" in text
+    assert "config.yaml: not there" in " ".join(text.split())
+    assert "no response was recorded" in text
+
+
+def test_what_is_not_a_number_is_shown_and_named(tmp_path: Path) -> None:
+    run = open_run(short(tmp_path / "r", change=lambda _, metrics: metrics | {"critic/score/mean": nan}))
+    assert "TR810" in plain(run)
+
+
+def test_mixed_versions_are_noted(tmp_path: Path) -> None:
+    folder = short(tmp_path / "r")
+    start = json.loads((folder / "events.jsonl").read_text().splitlines()[0])
+    again = start | {"start": 1, "versions": start["versions"] | {"verl": "0.9.2"}}
+    with (folder / "events.jsonl").open("a") as events:
+        events.write(json.dumps(again) + "\n")
+    assert "different versions of verl" in " ".join(plain(open_run(folder)).split())
+
+
+# A model's output, and every string of a run that somebody else made.
+
+
+def steers(text: str) -> list[str]:
+    """Characters that are neither shown nor a line feed, once rich's own colour sequences are taken out."""
+    rest = re.sub(r"\x1b\[[0-9;]*m", "", text)
+    return [character for character in rest if not character.isprintable() and character != "\n"]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_no_string_of_a_run_steers_the_terminal(tmp_path: Path, text: str) -> None:
+    # None of them in a file's name: that of a folder is given by the user.
+    settings = {"group.task": text, "group.llm": text, "group.algo": text}
+    change = {f"reward/verdict_{text}": 0.5, f"val-core/{text}/acc/mean@1": 0.5, f"actor/{text}": nan}
+    folder = short(tmp_path / "r", settings=settings, responses=0, change=lambda _, own: own | change)
+    row = response(Made(), 12, 0, 0, tokens=[text, f"{text} the end"])
+    write_responses(folder, 12, 0, [row | {"prompt": text, "verdict": text}])
+    run = open_run(folder)
+    run = replace(run, problems=(text,), starts=(replace(run.starts[-1], status="failed", message=text),))
+    coloured = drawn(run)
+    assert "the end" in coloured
+    assert steers(coloured) == []
+    # And none of rich's sequences is ours: without colours there is none at all.
+    assert "\x1b" not in plain(run)
+    if "markup" in text:
+        assert "[bold red]markup[/bold red]" in coloured
+
+
+@given(st.text())
+@example("\x1b[31m\x9b\u2028\ud800")
+def test_visible_text_has_no_control_character_and_keeps_the_others(text: str) -> None:
+    shown = visible(text)
+    assert not set(shown) & {*map(chr, range(10)), *map(chr, range(11, 32)), *map(chr, range(127, 160))}
+    safe = "".join(character for character in text if visible(character) == character)
+    remaining = iter(shown)
+    assert all(character in remaining for character in safe)
+
+
+def test_visible_writes_the_code() -> None:
+    assert visible("a\x1b[1m\x9b\u202e\U000e0001\n") == "a\\x1b[1m\\x9b\\u202e\\U000e0001\n"
+    assert visible("Größe 知 🙂") == "Größe 知 🙂"
+
+
+@given(st.lists(st.floats(), max_size=50), st.integers(1, 40))
+def test_a_sparkline_fits_and_has_its_ends(values: list[float], width: int) -> None:
+    line = sparkline(values, width)
+    assert len(line) == min(width, len(values))
+    assert set(line) <= {*BLOCKS, " "}
+
+
+def test_a_sparkline_rises_with_its_values() -> None:
+    assert sparkline([1, 2, 3, 4, 5, 6, 7, 8], 8) == BLOCKS
+    assert sparkline([8, 1], 8) == "█▁"
+    assert sparkline([3, 3, 3], 8) == "▁▁▁"
+    assert sparkline([0, nan, 1], 8) == "▁ █"
+    assert sparkline([0, 0, 4, 4], 2) == "▁█"
+
+
+# Following.
+
+
+def line(step: int, **data: float) -> str:
+    return json.dumps({"step": step, "data": data}) + "\n"
+
+
+def test_what_is_appended_is_seen_and_a_half_line_waits(tmp_path: Path) -> None:
+    folder = short(tmp_path / "r", steps=3)
+    follower = Follower(folder)
+    assert follower.look().metrics == open_run(folder).metrics
+    half, rest = line(4, x=1.0)[:20], line(4, x=1.0)[20:]
+    with (folder / "metrics-000.jsonl").open("a") as metrics:
+        for part in (half, rest[:-1]):
+            metrics.write(part)
+            metrics.flush()
+            assert max(follower.look().metrics) == 3
+        metrics.write(rest[-1])
+        metrics.flush()
+        assert follower.look().metrics[4] == {"x": 1.0}
+
+
+def test_a_resumed_run_is_merged_as_the_reader_does(tmp_path: Path) -> None:
+    folder = short(tmp_path / "r", steps=3)
+    follower = Follower(folder)
+    follower.look()
+    (folder / "metrics-001.jsonl").write_text(line(3, x=1.0) + line(4, x=2.0))
+    assert follower.look().metrics == open_run(folder).metrics
+    with (folder / "metrics-001.jsonl").open("a") as metrics:
+        metrics.write(line(5, x=3.0))
+    assert follower.look().metrics == open_run(folder).metrics
+
+
+def test_a_file_that_was_replaced_is_read_anew(tmp_path: Path) -> None:
+    folder = short(tmp_path / "r", steps=3)
+    follower = Follower(folder)
+    follower.look()
+    (folder / "metrics-000.jsonl").write_text(line(1, x=1.0))
+    assert follower.look().metrics == {1: {"x": 1.0}}
+
+
+def test_only_what_is_new_is_parsed(tmp_path: Path) -> None:
+    folder = short(tmp_path / "r", steps=3)
+    follower = Follower(folder)
+    follower.look()
+    path = folder / "metrics-000.jsonl"
+    # What was read is spoilt without changing its length: nothing looks at it again.
+    path.write_bytes(b"x" * path.stat().st_size + line(4, x=1.0).encode())
+    assert max(follower.look().metrics) == 4
+
+
+@pytest.mark.parametrize("bad", ["not json", "{}", "[1]", "3", '{"step": 9}', '{"step": 9, "data": 3}'])
+def test_a_whole_line_that_is_none_of_metrics_is_named(tmp_path: Path, bad: str) -> None:
+    folder = short(tmp_path / "r", steps=3)
+    follower = Follower(folder)
+    follower.look()
+    with (folder / "metrics-000.jsonl").open("a") as metrics:
+        metrics.write(bad + "\n")
+    with pytest.raises(InputError, match=r"metrics-000.jsonl: a line after byte \d+ is not one of metrics"):
+        follower.look()
+
+
+def started(run: Run, **changes: Any) -> Run:
+    """The run with its start in another state, on this host."""
+    own = {"status": None, "ended": None, "machine": {"host": socket.gethostname()}, "time": time.time()}
+    return replace(run, starts=(replace(run.starts[-1], **(own | changes)),))
+
+
+def test_the_state_is_that_of_the_process_on_its_host_alone(tmp_path: Path) -> None:
+    run = open_run(short(tmp_path / "r"))
+    assert state(run) is State.DONE
+    assert state(started(run, pid=os.getpid())) is State.RUNNING
+    assert state(started(run, pid=2**22 + 1)) is State.KILLED
+    # A process that began long after the run has only its number.
+    assert state(started(run, pid=os.getpid(), time=1.0)) is State.KILLED
+    assert state(started(run, pid=os.getpid(), machine={"host": "elsewhere"})) is State.UNKNOWN
+    assert state(started(run, pid=2**22 + 1, machine={"host": "elsewhere"})) is State.UNKNOWN
+    assert state(started(run, status="failed")) is State.FAILED
+    assert "the run did not say that it ended" in " ".join(plain(started(run, pid=2**22 + 1)).split())
+
+
+def test_an_old_run_is_done_with_its_last_step(tmp_path: Path) -> None:
+    folder = short(tmp_path / "r", layout=0)
+    assert state(open_run(folder)) is State.DONE
+    lines = (folder / "metrics-000.jsonl").read_text().splitlines(keepends=True)
+    (folder / "metrics-000.jsonl").write_text("".join(lines[:-1]))
+    assert state(open_run(folder)) is State.UNKNOWN
+
+
+def test_silence_is_told_where_the_run_may_still_run(tmp_path: Path) -> None:
+    folder = short(tmp_path / "r")
+    run = started(open_run(folder), pid=os.getpid())
+    assert silence(run) is None
+    for path in [*folder.glob("*.jsonl"), *folder.glob("rollouts/*")]:
+        os.utime(path, (time.time() - 3600,) * 2)
+    assert silence(run) == pytest.approx(3600, abs=60)
+    assert "no news for 1:00:0" in plain(run)
+    assert "no news" not in plain(open_run(folder))
+    slow = {step: metrics | {"timing_s/step": 1000.0} for step, metrics in run.metrics.items()}
+    assert silence(replace(run, metrics=slow)) is None
+
+
+def test_time_left_is_steps_times_their_median_and_the_validations_share(tmp_path: Path) -> None:
+    def change(step: int, metrics: Metrics) -> Metrics:
+        seconds = {"timing_s/step": 100.0 if step == 1 else 3.0} if step else {}
+        return metrics | seconds | ({"timing_s/testing": 8.0} if ACCURACY in metrics and step else {})
+
+    run = open_run(short(tmp_path / "r", steps=10, change=change))
+    assert step_seconds(run) == pytest.approx(3.0 + 2 * 8.0 / 10)
+    half = replace(run, metrics={step: own for step, own in run.metrics.items() if step <= 5})
+    assert time_left(half) == pytest.approx(5 * (3.0 + 8.0 / 5))
+    assert "step 5 of 10 23 s left" in plain(half).replace("0 min ", "")
+    assert time_left(run) == 0
+
+
+def test_the_newest_file_of_responses_that_is_whole_is_shown(tmp_path: Path) -> None:
+    folder = short(tmp_path / "r")
+    (folder / "rollouts" / "step-000013-update-00.parquet").write_bytes(b"PAR1 half")
+    assert "last response: step 12" in plain(open_run(folder))
+
+
+# The command.
+
+
+def test_once_prints_and_exits(tmp_path: Path) -> None:
+    text, status = printed(short(tmp_path / "r"), "--once")
+    assert status == 0
+    assert "step 12 of 12" in text
+    assert "\x1b" not in text
+
+
+def test_a_pipe_gets_one_view_without_colours_even_of_a_running_run(tmp_path: Path) -> None:
+    folder = short(tmp_path / "r")
+    events = (folder / "events.jsonl").read_text().splitlines()
+    start = json.loads(events[0]) | {"machine": {"host": "elsewhere"}}
+    (folder / "events.jsonl").write_text(json.dumps(start) + "\n")
+    code = "import typer; from tr_grpo.analysis.watch_command import watch; typer.run(watch)"
+    # As a script in a locale without Unicode would call it.
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(folder)],
+        capture_output=True,
+        env=os.environ | {"PYTHONIOENCODING": "ascii", "COLUMNS": "60", "TERM": "xterm-256color"},
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(b"step 12 of 12") == 1
+    assert b"\x1b" not in done.stdout
+
+
+def test_strict_tells_a_script_of_warnings(tmp_path: Path) -> None:
+    sound = short(tmp_path / "sound")
+    faulty = short(tmp_path / "faulty", change=lambda _, metrics: metrics | {"reward/overlong": 1.0})
+    assert [printed(folder, "--once", "--strict")[1] for folder in (sound, faulty)] == [0, 1]
+    assert printed(faulty, "--once")[1] == 0
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda folder: folder.rename(folder.with_name("moved")), "no such run folder"),
+        (lambda folder: [path.unlink() for path in folder.glob("*.jsonl")], r"no metrics-\*.jsonl"),
+        (lambda folder: (folder / "metrics-000.jsonl").write_text("{\n{}\n"), "line 1 is not JSON"),
+    ],
+)
+def test_bad_runs_are_one_line(tmp_path: Path, spoil: Any, message: str) -> None:
+    folder = short(tmp_path / "r")
+    spoil(folder)
+    with pytest.raises(InputError, match=message) as error:
+        printed(folder, "--once")
+    assert "\n" not in str(error.value)
+
+
+def test_an_empty_metrics_file_is_a_run_without_a_step(tmp_path: Path) -> None:
+    folder = short(tmp_path / "r", responses=0)
+    (folder / "metrics-000.jsonl").write_text("")
+    text, status = printed(folder, "--once")
+    assert status == 0
+    assert "no step was finished" in " ".join(text.split())
+
+
+def test_a_last_line_cut_short_is_no_fault(tmp_path: Path) -> None:
+    folder = short(tmp_path / "r")
+    with (folder / "metrics-000.jsonl").open("a") as metrics:
+        metrics.write('{"step": 13, "da')
+    text, status = printed(folder, "--once", "--strict")
+    assert status == 0
+    assert "step 12 of 12" in text
