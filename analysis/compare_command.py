@@ -12,7 +12,6 @@ import typer
 from tr_grpo.analysis import paired
 from tr_grpo.analysis.comparison import At, Comparison, Contrast, compare_runs, problems_of
 from tr_grpo.analysis.run_folder import Run, open_run
-from tr_grpo.analysis.statistics import wilson
 from tr_grpo.analysis.terminal import visible
 
 
@@ -116,6 +115,8 @@ def _one_pair(contrast: Contrast, metric: str, named: Mapping[str, Run]) -> str:
     ]
     if counts[0] is None or counts[0] != counts[1]:
         return said
+    from tr_grpo.analysis.statistics import wilson
+
     ends = [wilson(round(value * counts[0]), counts[0]) for value in pair.values]
     intervals = " and ".join(f"{_amount(low, metric)} to {_amount(high, metric)}" for low, high in ends)
     return f"{said} Over the {counts[0]} test problems alone, Wilson's 95 % intervals are {intervals}."

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
+# scipy.stats takes a second to import: the functions that use it do it, so that `tr-grpo --help` need not.
 RESAMPLES = 9999
 FEW = 5
 """With fewer pairs than this no interval is worth much."""
@@ -52,6 +52,8 @@ def compare(first: Sequence[float], second: Sequence[float], seed: int = 0) -> D
 
 def bootstrap(differences: np.ndarray, seed: int = 0) -> tuple[float, float]:
     """95 % percentile interval of the mean of ``differences`` (n,), pairs resampled with replacement."""
+    from scipy import stats
+
     if np.ptp(differences) == 0:
         return float(differences[0]), float(differences[0])
     interval = stats.bootstrap(
@@ -62,6 +64,8 @@ def bootstrap(differences: np.ndarray, seed: int = 0) -> tuple[float, float]:
 
 def sign_flip(differences: np.ndarray, seed: int = 0) -> float:
     """Two-sided p: share of all sign patterns of ``differences`` (n,) whose mean is at least as far from 0."""
+    from scipy import stats
+
     result = stats.permutation_test(
         (differences, np.zeros_like(differences)),
         lambda x, y, axis: np.mean(x - y, axis=axis),
@@ -83,6 +87,8 @@ def t_interval(values: Sequence[float]) -> tuple[float, float]:
 
     ValueError for fewer than 2 values.
     """
+    from scipy import stats
+
     numbers = np.asarray(values, dtype=float)
     if len(numbers) < 2:
         raise ValueError("needs at least 2 values")
@@ -100,6 +106,8 @@ def power(effect: float, pairs: int) -> float:
         effect: true mean difference over the true standard deviation of the differences.
         pairs: at least 2.
     """
+    from scipy import stats
+
     freedom, shift = pairs - 1, abs(effect) * np.sqrt(pairs)
     critical = stats.t.ppf(1 - LEVEL / 2, freedom)
     return float(stats.nct.sf(critical, freedom, shift) + stats.nct.cdf(-critical, freedom, shift))

@@ -93,7 +93,7 @@ def _progress(run: Run, width: int) -> Text:
     step, total = max(run.metrics, default=0), run.steps
     if not total:
         return Text(f"step {step}")
-    left = time_left(run)
+    left = time_left(run) if state(run) in (State.RUNNING, State.UNKNOWN) else None
     ends = f" {left and _duration(left)} left" if left else ""
     text = f"step {step} of {total}{ends} "
     room = max(width - len(text), 10)

@@ -303,6 +303,7 @@ def test_time_left_is_steps_times_their_median_and_the_validations_share(tmp_pat
 
     run = open_run(short(tmp_path / "r", steps=10, change=change))
     assert step_seconds(run) == pytest.approx(3.0 + 2 * 8.0 / 10)
+    run = started(run, pid=os.getpid())
     half = replace(run, metrics={step: own for step, own in run.metrics.items() if step <= 5})
     assert time_left(half) == pytest.approx(5 * (3.0 + 8.0 / 5))
     assert "step 5 of 10 23 s left" in plain(half).replace("0 min ", "")
