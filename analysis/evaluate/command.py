@@ -69,9 +69,7 @@ def _check_layout(table: str, style: str) -> None:
     if style not in FORMATS:
         raise InputError(f"--format {style}: has to be one of {', '.join(FORMATS)}")
     if table == "paper" and style not in ("text", "md"):
-        raise InputError(
-            f"--format {style}: --table paper is printed as text or md; the numbers are in --table standard"
-        )
+        raise InputError(f"--format {style}: --table paper is text or md; --table standard has every number")
 
 
 def _numbers(text: str | None) -> tuple[int, ...]:

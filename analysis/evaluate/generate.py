@@ -7,10 +7,8 @@ the others.
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any
 
-import numpy as np
 from omegaconf import DictConfig
 from verl.experimental.agent_loop.agent_loop import AgentLoopOutput, AgentLoopWorker
 from verl.workers.rollout.replica import TokenOutput
@@ -21,7 +19,7 @@ from vllm.sampling_params import RequestOutputKind
 from vllm.v1.engine.async_llm import AsyncLLM
 
 from tr_grpo.analysis.evaluate.problems import Problem
-from tr_grpo.analysis.evaluate.settings import Sampling
+from tr_grpo.analysis.evaluate.settings import Sampling, seed_of
 
 
 class Rollouts(AgentLoopWorker):
@@ -131,9 +129,3 @@ class LocalServer:
     def close(self) -> None:
         """Stop the engine's process."""
         self.engine.shutdown()
-
-
-def seed_of(*parts: object) -> int:
-    """63 bits that depend on every part."""
-    digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
-    return int(np.frombuffer(digest[:8], dtype="<u8")[0] >> np.uint64(1))

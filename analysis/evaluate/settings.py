@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Sequence
@@ -62,6 +63,12 @@ class Sampling:
     def wanted(self) -> list[tuple[int, bool]]:
         """(number, greedy) of the samples of each problem."""
         return ([(0, True)] if self.greedy else []) + [(number, False) for number in range(self.samples)]
+
+
+def seed_of(*parts: object) -> int:
+    """63 bits that depend on every part: the seed of a request."""
+    digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1
 
 
 def read_config(model: Model, overrides: Sequence[str], wishes: Wishes) -> DictConfig:

@@ -10,7 +10,7 @@ import pytest
 from made_samples import made, record
 from scipy import stats
 
-from tr_grpo.analysis.evaluate.paper import LAYOUTS, paper_grid
+from tr_grpo.analysis.evaluate.paper import LAYOUTS, Layout, paper_grid
 from tr_grpo.analysis.evaluate.render import FORMATS, NONE, draw, percent, render
 from tr_grpo.analysis.evaluate.samples import Sample
 from tr_grpo.analysis.evaluate.table import Estimate, default_ks, summarise
@@ -140,7 +140,7 @@ def test_every_format_has_the_same_numbers() -> None:
 
 
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.title)
-def test_paper_tables_have_every_column_and_label_what_is_reported(layout) -> None:
+def test_paper_tables_have_every_column_and_label_what_is_reported(layout: Layout) -> None:
     places = list(layout.columns.values())
     samples = [made(f"{place}", 0, True, *place) for place in places]
     grid = paper_grid(summarise(samples, record(samples=1), len(samples)))
