@@ -57,14 +57,14 @@ function colouring(mode, response, tokens) {
   };
 }
 
-/** A labelled select; `options` are [value, text]. */
+/** A select under its label; `options` are [value, text]. */
 function chooser(label, options, onChange) {
   const id = newId("choose");
   const node = el("select", { id });
   const fill = (list) => node.replaceChildren(...list.map(([value, text]) => el("option", { value }, text)));
   fill(options);
   node.addEventListener("change", () => onChange(node.value));
-  return { node, fill, box: el("label", { for: id }, label, node) };
+  return { node, fill, box: el("div", { class: "field" }, el("label", { for: id }, label), node) };
 }
 
 /** Build the token view into `root`; returns the function that opens a step. */
