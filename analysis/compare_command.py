@@ -1,4 +1,4 @@
-"""``tr-grpo compare``: methods over seeds, as text, Markdown or JSON, with one plain sentence for each."""
+"""``tr-grpo compare``: methods over seeds, or two evaluations, as text, Markdown or JSON, with a plain sentence."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,8 +11,10 @@ import typer
 
 from tr_grpo.analysis import paired
 from tr_grpo.analysis.comparison import At, Comparison, Contrast, compare_runs, problems_of
+from tr_grpo.analysis.evaluation_comparison import compare_evaluations, is_evaluation
 from tr_grpo.analysis.run_folder import Run, open_run
 from tr_grpo.analysis.terminal import visible
+from tr_grpo.data_prep.errors import InputError
 
 
 class Format(StrEnum):
@@ -24,13 +26,20 @@ class Format(StrEnum):
 
 
 def compare(
-    runs: Annotated[list[Path], typer.Argument(help="Run folders; the first one's method is the baseline.")],
+    runs: Annotated[list[Path], typer.Argument(help="Run folders, or two evaluations; the first is the baseline.")],
     metric: Annotated[str | None, typer.Option(help="Key to compare; by default the validation accuracy.")] = None,
     at: Annotated[At, typer.Option(help="Which common validations count.")] = At.LAST,
     allow: Annotated[list[str] | None, typer.Option(help="A key, or prefix, that may differ; repeatable.")] = None,
     output: Annotated[Format, typer.Option("--format", help="How to print it.")] = Format.TEXT,
 ) -> None:
     """Compare methods over seeds: paired differences, interval, test, and the seeds that such a difference needs."""
+    if any(map(is_evaluation, runs)):
+        if metric is not None or at is not At.LAST:
+            raise InputError("--metric and --at are for runs; of evaluations the accuracy is compared")
+        evaluations = compare_evaluations(runs, allow or ())
+        as_json_text = json.dumps(evaluations.as_json(), indent=2)
+        shown = as_json_text if output is Format.JSON else visible(evaluations.text(output is Format.MD))
+        return typer.echo(shown)
     opened = [open_run(folder) for folder in runs]
     comparison = compare_runs(opened, metric, at, allow or ())
     named = {str(run.folder): run for run in opened}

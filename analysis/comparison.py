@@ -129,9 +129,9 @@ def compare_runs(
     return Comparison(key, at, arms, contrasts, found.other, tuple(notes))
 
 
-def refusal(refused: Differences) -> str:
+def refusal(refused: Differences, what: str = "the runs differ in more than the method") -> str:
     """One line, and one for each key with its values."""
-    lines = [f"the runs differ in more than the method; let a key pass with --allow KEY ({len(refused)} differ)"]
+    lines = [f"{what}; let a key pass with --allow KEY ({len(refused)} differ)"]
     for key, values in refused.items():
         by_value = defaultdict(list)
         for name, value in values.items():

@@ -57,7 +57,12 @@ def bootstrap(differences: np.ndarray, seed: int = 0) -> tuple[float, float]:
     if np.ptp(differences) == 0:
         return float(differences[0]), float(differences[0])
     interval = stats.bootstrap(
-        (differences,), np.mean, n_resamples=RESAMPLES, method="percentile", rng=np.random.default_rng(seed)
+        (differences,),
+        np.mean,
+        n_resamples=RESAMPLES,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+        batch=_batch(differences),
     ).confidence_interval
     return float(interval.low), float(interval.high)
 
@@ -73,13 +78,23 @@ def sign_flip(differences: np.ndarray, seed: int = 0) -> float:
         vectorized=True,
         n_resamples=RESAMPLES,
         rng=np.random.default_rng(seed),
+        batch=_batch(differences),
     )
     return float(result.pvalue)
 
 
+def _batch(differences: np.ndarray) -> int:
+    """Resamples at a time: some 10 million numbers, for thousands of problems are pairs too."""
+    return max(10**7 // len(differences), 1)
+
+
 def smallest_p(pairs: int) -> float:
-    """The smallest two-sided p that the sign-flip test of so many pairs can give: all differences of one sign."""
-    return min(1.0, 2 / 2**pairs)
+    """The smallest two-sided p that the sign-flip test of so many pairs can give: all differences of one sign.
+
+    Up to 13 pairs all patterns are counted, from then on ``RESAMPLES`` of them and the one that was seen.
+    """
+    patterns = 2**pairs if 2**pairs <= RESAMPLES else RESAMPLES + 1
+    return min(1.0, 2 / patterns)
 
 
 def t_interval(values: Sequence[float]) -> tuple[float, float]:

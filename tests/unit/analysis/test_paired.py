@@ -63,7 +63,7 @@ def test_fewer_than_two_pairs_and_numbers_that_are_none_are_refused() -> None:
         compare([1.0, float("nan")], [2.0, 1.0])
 
 
-@pytest.mark.parametrize("n", [2, 5, 9])
+@pytest.mark.parametrize("n", [2, 5, 9, 13, 14, 40])
 def test_no_p_is_below_the_smallest(n: int) -> None:
     assert sign_flip(np.arange(1.0, n + 1)) == pytest.approx(smallest_p(n))
     assert smallest_p(1) == 1
