@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -57,7 +58,11 @@ def evaluate(
         raise InputError("name a MODEL and a folder --out; or --from, to print an evaluation's table again")
     files = tuple(data or ())
     wishes = Wishes(files, samples, temperature, top_p, top_k, greedy, max_tokens, seed, limit)
-    status = make(model, step, overrides or [], wishes, out, devices, ks)
+    try:
+        status = make(model, step, overrides or [], wishes, out, devices, ks)
+    except KeyboardInterrupt:
+        print("interrupted; what was made is kept, and the same command goes on from it", file=sys.stderr)
+        raise typer.Exit(130) from None
     raise typer.Exit(show(out, table, style, ks) if status == 0 else status)
 
 
@@ -88,7 +93,7 @@ def make(
     devices: int | None,
     ks: Sequence[int] = (),
 ) -> int:
-    """Make the samples that ``out`` lacks; exit status 0 done, 1 a process failed, 130 interrupted.
+    """Make the samples that ``out`` lacks; exit status 0 done, 1 a process failed.
 
     InputError: anything that can be found wrong before a process is started.
     """
@@ -101,10 +106,12 @@ def make(
     from tr_grpo.analysis.evaluate.settings import SAMPLES, claim, read_config, read_sampling, record_of
     from tr_grpo.analysis.evaluate.worker import jobs
     from tr_grpo.trainer import processes
+    from tr_grpo.trainer.compose import environment
 
     unknown = [word for word in overrides if "=" not in word]
     if unknown:
         raise InputError(f"{unknown[0]}: neither an option nor a Hydra override key=value")
+    processes.interrupt_on_sigterm()
     with workers.locked(out) as lock:
         model = find_model(name, step, lambda line: print(line, file=sys.stderr, flush=True))
         config = read_config(model, overrides, wishes)
@@ -113,6 +120,8 @@ def make(
         _check_ks(ks, sampling.samples)
         placement = workers.place(config, devices)
         problems = read_problems([Path(file) for file in config.data.val_files], wishes.limit)
+        # Read when verl is imported, by the checks.
+        os.environ.update(environment(config))
         check(config)
         claim(out, record_of(config, model, sampling, wishes, len(problems)), config)
         folder = SampleFolder(out / SAMPLES)
@@ -120,16 +129,12 @@ def make(
         if todo == 0:
             return 0
         OmegaConf.set_readonly(config, True)
-        processes.interrupt_on_sigterm()
         try:
             with _progress(len(problems) * len(sampling.wanted), todo) as update:
                 workers.run(out, config, placement, lock, update)
         except workers.WorkerFailed as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
-        except KeyboardInterrupt:
-            print("interrupted; what was made is kept, and the same command goes on from it", file=sys.stderr)
-            return 130
     return 0
 
 

@@ -7,6 +7,7 @@ the others.
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 from omegaconf import DictConfig
@@ -20,18 +21,24 @@ from vllm.v1.engine.async_llm import AsyncLLM
 
 from tr_grpo.analysis.evaluate.problems import Problem
 from tr_grpo.analysis.evaluate.settings import Sampling, seed_of
+from tr_grpo.data_prep.errors import InputError
 
 
 class Rollouts(AgentLoopWorker):
     """verl's agent loop worker, without the padding of a training batch."""
 
     def __init__(self, config: DictConfig, sampling: Sampling) -> None:
-        super().__init__(config, None)
+        self.limit = int(config.actor_rollout_ref.rollout.prompt_length)
+        self.server_config = config
+        # A loop cuts a prompt beyond its limit at the beginning, and says so in a log; here it is to be refused.
+        uncut = copy.deepcopy(config)
+        uncut.actor_rollout_ref.rollout.prompt_length = self.limit + sampling.max_tokens
+        super().__init__(uncut, None)
         self.sampling = sampling
 
     def start(self) -> None:
         """Start vLLM; takes from seconds to minutes."""
-        self.llm_client = LocalServer(self.config)
+        self.llm_client = LocalServer(self.server_config)
 
     async def respond(self, problem: Problem, number: int, greedy: bool) -> AgentLoopOutput:
         """One response to ``problem``: the ``number``-th sample, or the greedy one."""
@@ -50,13 +57,23 @@ class Rollouts(AgentLoopWorker):
             raw_prompt=problem.messages,
             **row,
         )
+        self.refuse_longer(problem, len(output.prompt_ids))
         return output
+
+    def refuse_longer(self, problem: Problem, prompt_tokens: int) -> None:
+        """InputError where a prompt exceeds the limit: verl would cut it, or leave the problem out."""
+        if prompt_tokens > self.limit:
+            index = (problem.row.get("extra_info") or {}).get("index")
+            raise InputError(
+                f"{problem.data_source}: the prompt of row {index} has {prompt_tokens} tokens, more than {self.limit}; "
+                f"set data.max_prompt_length={prompt_tokens} or more"
+            )
 
     async def _agent_loop_postprocess(self, output: Any, validate: bool, **kwargs: Any) -> Any:
         return output
 
     async def prompt_tokens(self, problem: Problem) -> int:
-        """Length of the prompt as the loops render it, before verl would cut it."""
+        """Length of the prompt, as far as it is known before a loop has run: a tool loop's has its tools too."""
         rendered = self.tokenizer.apply_chat_template(
             problem.messages,
             add_generation_prompt=True,

@@ -120,8 +120,10 @@ async def _evaluate(share: Share) -> int:
     from tr_grpo.analysis.evaluate.generate import Rollouts
     from tr_grpo.analysis.evaluate.judge import Judge
 
+    _share_processors(config, share.of)
     rollouts = Rollouts(config, sampling)
-    await _check_prompts(rollouts, list({job[0].id: job[0] for job in todo}.values()))
+    for problem in {job[0].id: job[0] for job in todo}.values():
+        rollouts.refuse_longer(problem, await rollouts.prompt_tokens(problem))
     judge = Judge(config, rollouts.tokenizer)
     rollouts.start()
     task = asyncio.current_task()
@@ -136,17 +138,11 @@ async def _evaluate(share: Share) -> int:
     return 0
 
 
-async def _check_prompts(rollouts: Rollouts, problems: list[Problem]) -> None:
-    """verl would cut a long prompt's beginning, or leave the problem out; here either would be another evaluation."""
-    limit = int(rollouts.config.actor_rollout_ref.rollout.prompt_length)
-    for problem in problems:
-        length = await rollouts.prompt_tokens(problem)
-        if length > limit:
-            index = (problem.row.get("extra_info") or {}).get("index")
-            raise InputError(
-                f"{problem.data_source}: the prompt of row {index} has {length} tokens, the limit is {limit}; "
-                f"set data.max_prompt_length={length} or more"
-            )
+def _share_processors(config: DictConfig, processes_here: int) -> None:
+    """A judging pool that takes all processors takes its share of them here, where each process has one."""
+    pool = config.reward.reward_kwargs.pool
+    if pool is not None and not pool.get("workers"):
+        pool.workers = max(1, min(16, os.cpu_count() or 1) // processes_here)
 
 
 async def _run(share: Share, todo: list[Job], rollouts: Rollouts, judge: Judge, writer: SampleWriter) -> None:

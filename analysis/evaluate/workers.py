@@ -108,6 +108,8 @@ def run(folder: Path, config: DictConfig, placement: Placement, lock: int, progr
             running.append(_start(folder, config, placement, rank, start, lock, log))
         _watch(running, logs, samples, start, progress)
     finally:
+        # A second Ctrl-C must not leave the clean-up half done; it takes seconds.
+        processes.ignore_interrupts()
         for process in running:
             if process.poll() is None:
                 process.send_signal(signal.SIGTERM)

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import psutil
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import MARK, Run
@@ -178,6 +181,33 @@ def check_verdicts(samples: list[Sample], data: Path, table: dict[tuple[str, str
     assert 0 < sum(drawn) < len(drawn)
 
 
+def test_a_process_that_ends_early_is_told_of_with_its_log(
+    new_evaluation: Callable[..., Evaluation], files: Path
+) -> None:
+    words = [f"{files}/model", "task=knights_knaves", "llm=tiny", "cluster=cpu", "--data", f"{files}/data"]
+    evaluation = new_evaluation("killed", *words)
+    evaluation.start("--devices", "2")
+    assert evaluation.process is not None
+    command = psutil.Process(evaluation.process.pid)
+    deadline = time.monotonic() + START
+    while len(children := command.children()) < 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    children[1].kill()
+    assert evaluation.wait(60) == 1
+    evaluation.processes.assert_nothing_left()
+    assert f"process 1 ended with status -9; see {evaluation.out}/worker-1.log" in evaluation.file("err").read_text()
+
+    # verl would cut such a prompt, or leave the problem out.
+    short = new_evaluation("short", *words, "data.max_prompt_length=20")
+    short.start()
+    assert short.wait(START) == 1
+    short.processes.assert_nothing_left()
+    (line,) = short.file("err").read_text().splitlines()
+    assert re.search(
+        r"worker-0\.log: knights_knaves: the prompt of row \d has \d+ tokens, more than 20; set data\.", line
+    )
+
+
 def test_a_search_task_searches_and_a_dead_server_is_found_before_anything_starts(
     new_evaluation: Callable[..., Evaluation], tmp_path: Path
 ) -> None:
@@ -185,7 +215,7 @@ def test_a_search_task_searches_and_a_dead_server_is_found_before_anything_start
     copy_shipped(world / "model", SHIPPED_FACTS)
     server = SearchServer(world / "index")
     words = [
-        f"{world}/model", "task=facts", "llm=tiny_facts", "cluster=cpu", "--data", str(world), "--limit", "6",
+        f"{world}/model", "task=facts", "llm=tiny_facts", "cluster=cpu", "--data", str(both_loops(world)),
         "--samples", "6", "--greedy", "--format", "csv",
     ]  # fmt: skip
     found = new_evaluation("found", *words)
@@ -197,7 +227,7 @@ def test_a_search_task_searches_and_a_dead_server_is_found_before_anything_start
         server.kill()
     found.processes.assert_nothing_left()
     samples = found.samples
-    assert len(samples) == 6 * 7
+    assert len(samples) == 8 * 7
     told = [Trajectory.of_plain(json_of(sample)) for sample in samples]
     assert sum(trajectory.searches for trajectory in told) > 0
     assert all(sample.scored for sample in samples)
@@ -209,6 +239,15 @@ def test_a_search_task_searches_and_a_dead_server_is_found_before_anything_start
     assert lost.wait(120) == 2
     assert "no search server answers" in lost.file("err").read_text()
     assert not (lost.out / "evaluation.json").exists()
+
+
+def both_loops(world: Path) -> Path:
+    """Eight questions, of which every second goes through verl's tool loop, with which the tiny model cannot search."""
+    test = pq.read_table(world / "test.parquet").slice(0, 8)
+    loops = pa.array(["search_r1", "search_tool"] * 4)
+    file = world / "both.parquet"
+    pq.write_table(test.set_column(test.schema.get_field_index("agent_name"), "agent_name", loops), file)
+    return file
 
 
 def json_of(sample: Sample) -> dict[str, Any]:
