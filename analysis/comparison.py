@@ -135,7 +135,7 @@ def refusal(refused: Differences, what: str = "the runs differ in more than the 
     for key, values in refused.items():
         by_value = defaultdict(list)
         for name, value in values.items():
-            by_value[json.dumps(value)].append(name)
+            by_value[_shown(value)].append(name)
         lines.append(f"{key}: " + "; ".join(f"{value} in {', '.join(names)}" for value, names in by_value.items()))
     return "\n       ".join(lines)
 
@@ -160,6 +160,10 @@ def problems_of(run: Run, metric: str, value: float) -> int | None:
     return count if count and abs(value * count - round(value * count)) < 1e-3 else None
 
 
+def _shown(value: Any) -> str:
+    return json.dumps(value, default=str)
+
+
 def _any_under(found: Differences, prefix: str) -> bool:
     return any(under(key, [prefix]) for key in found)
 
@@ -167,9 +171,7 @@ def _any_under(found: Differences, prefix: str) -> bool:
 def _arms(named: Mapping[str, Run], method: Differences, other: Differences) -> dict[str, tuple[str, ...]]:
     """Folders by method, in the order of the first run of each."""
     telling = method if method or len({run.algo for run in named.values()}) > 1 else other
-    identity = {
-        name: (run.algo, *(json.dumps(values[name]) for values in telling.values())) for name, run in named.items()
-    }
+    identity = {name: (run.algo, *(_shown(values[name]) for values in telling.values())) for name, run in named.items()}
     arms: dict[str, tuple[str, ...]] = {}
     for name in named:
         label = _label(identity[name], set(identity.values()), list(telling))
@@ -209,7 +211,7 @@ def _contrasts(
     for label, names in arms.items():
         by_seed[label] = {}
         for name in names:
-            identity = ", ".join(f"{key}={json.dumps(named[name].value(key))}" for key in keys)
+            identity = ", ".join(f"{key}={_shown(named[name].value(key))}" for key in keys)
             twin = by_seed[label].setdefault(identity, name)
             if twin != name:
                 raise InputError(f"{twin} and {name}: both are {label} with {identity}; name one of them")
@@ -262,7 +264,7 @@ def _contrast(baseline: str, method: str, pairs: tuple[Pair, ...]) -> Contrast:
 def _notes(
     named: Mapping[str, Run], arms: Mapping[str, tuple[str, ...]], contrasts: Sequence[Contrast], at: At
 ) -> list[str]:
-    notes = [problem for run in named.values() for problem in run.problems]
+    notes = [problem for run in named.values() for problem in run.problems] + _versions(named)
     for label, names in arms.items():
         weighted = [name for name in names if named[name].value(f"{LOSS}.loss_mode") == "tr_grpo"]
         informative = [column(named[name].metrics, "actor/tr/informative")[1] for name in weighted]
@@ -283,3 +285,18 @@ def _notes(
             "best is chosen on the validation problems themselves: each value is too high, the noisier the more"
         )
     return notes
+
+
+def _versions(named: Mapping[str, Run]) -> list[str]:
+    """What of the last starts' versions and commits differs: a config does not tell."""
+    known = {name: run.starts[-1] for name, run in named.items() if run.starts}
+    found: defaultdict[str, dict[str, str]] = defaultdict(dict)
+    for name, start in known.items():
+        commit = start.code.get("commit")
+        for what, version in {**start.versions, **({"commit": str(commit)[:12]} if commit else {})}.items():
+            found[what][name] = version
+    return [
+        f"the runs differ in {what}: {', '.join(f'{version} in {name}' for name, version in versions.items())}"
+        for what, versions in sorted(found.items())
+        if len(set(versions.values())) > 1
+    ]

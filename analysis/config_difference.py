@@ -4,6 +4,7 @@ The method is what the runs' ``recipe/config/algo/*.yaml`` set, with the files t
 no list here. Copies that the config keeps of a key are left out while they are copies.
 """
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -16,11 +17,12 @@ ALGORITHMS = Path(tr_grpo.recipe.__path__[0]) / "config" / "algo"
 ACTOR = "actor_rollout_ref.actor"
 LOSS = f"{ACTOR}.policy_loss"
 ROLLOUT = "actor_rollout_ref.rollout"
+ENVIRONMENT = "ray_kwargs.ray_init.runtime_env.env_vars"
 SAMPLER = "trainer.v1.sampler.sampler_kwargs"
 ABSENT = "(not set)"
 """The value of a key that a run's config does not have, as with another version of the recipe or of verl."""
 
-# Names, places, logging, checkpoints and measurements: none of them changes an update or a response.
+# Names, places, logging, checkpoints, measurements and threads: none of them changes an update or a response.
 NEVER_MATTERS = (
     "group",
     "paths",
@@ -62,8 +64,13 @@ NEVER_MATTERS = (
     "ray_kwargs.ray_init.address",
     "ray_kwargs.ray_init.num_cpus",
     "ray_kwargs.ray_init.include_dashboard",
-    "ray_kwargs.ray_init.runtime_env.env_vars.VERL_FILE_LOGGER_PATH",
-    "ray_kwargs.ray_init.runtime_env.env_vars.TENSORBOARD_DIR",
+    f"{ENVIRONMENT}.VERL_FILE_LOGGER_PATH",
+    f"{ENVIRONMENT}.TENSORBOARD_DIR",
+    f"{ENVIRONMENT}.RAY_USAGE_STATS_ENABLED",
+    f"{ENVIRONMENT}.TOKENIZERS_PARALLELISM",
+    f"{ENVIRONMENT}.OMP_NUM_THREADS",
+    f"{ENVIRONMENT}.VLLM_CPU_KVCACHE_SPACE",
+    f"{ENVIRONMENT}.VLLM_CPU_OMP_THREADS_BIND",
 )
 
 # Keys that verl and the recipe fill from another, each with its source.
@@ -163,7 +170,8 @@ def method_keys(algo: str) -> frozenset[str]:
     import yaml
 
     path = ALGORITHMS / f"{algo}.yaml"
-    if not path.is_file():
+    # A name with a slash or worse, from a config that somebody else wrote, is no file of the folder.
+    if not re.fullmatch(r"\w+", algo) or not path.is_file():
         return frozenset()
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
     parents = [name for name in content.pop("defaults", []) if name != "_self_"]

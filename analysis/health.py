@@ -143,7 +143,8 @@ def clip_inactive(run: Run) -> Iterator[Finding]:
 def weight_saturated(run: Run) -> Iterator[Finding]:
     """TR805. Every recent step, by what ``informative`` means (docs/method.md): 1 % of the tokens at each end."""
     informative = recent(run, "actor/tr/informative")
-    if informative is None or informative.any() or run.value(f"{LOSS}.loss_mode") != "tr_grpo":
+    weighted = run.value(f"{LOSS}.loss_mode") == "tr_grpo" and run.value(f"{LOSS}.shape") != "uniform"
+    if informative is None or informative.any() or not weighted:
         return
     ends = {end: recent(run, f"actor/tr/share_at_{end}") for end in ("lower", "upper")}
     shares = ", ".join(f"{np.mean(share):.1%} at its {end} end" for end, share in ends.items() if share is not None)

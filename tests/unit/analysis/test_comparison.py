@@ -260,6 +260,16 @@ def test_a_number_that_is_none_is_refused(tmp_path: Path) -> None:
         compared(*pair)
 
 
+def test_other_versions_and_commits_are_said(tmp_path: Path) -> None:
+    pair = run(tmp_path / "g"), run(tmp_path / "t", "tr_grpo")
+    assert not any("differ in" in note for note in compared(*pair).notes)
+    events = pair[1] / "events.jsonl"
+    events.write_text(events.read_text().replace('"verl": "0.9.1"', '"verl": "0.9.2"').replace("0" * 40, "1" * 40))
+    notes = compared(*pair).notes
+    assert f"the runs differ in verl: 0.9.1 in {pair[0]}, 0.9.2 in {pair[1]}" in notes
+    assert any("differ in commit: 000000000000" in note for note in notes)
+
+
 def test_json_has_what_the_text_says(five: list[Path]) -> None:
     content = json.loads(printed(*five, "--format", "json"))
     (contrast,) = content["contrasts"]

@@ -115,7 +115,8 @@ def test_the_package_may_lie_elsewhere() -> None:
 
 
 def test_an_algo_that_is_not_in_the_folder_is_known_by_its_loss() -> None:
-    assert method_keys("of_somebody_else") == frozenset()
+    for name in ("of_somebody_else", "../task/math", "\0", ""):
+        assert method_keys(name) == frozenset()
     found = differences({"a": {"actor_rollout_ref": {"actor": {"policy_loss": {"x": 1}, "lr": 1}}}, "b": {}})
     result = sort(found, ["of_somebody_else"])
     assert list(result.method) == [f"{LOSS}.x"]

@@ -140,8 +140,12 @@ def test_a_loss_without_a_clip_is_not_blamed_for_that() -> None:
     assert codes(run) == []
 
 
-def test_grpo_has_no_weight_to_saturate() -> None:
-    assert codes(made(constant(actor__tr__informative=0.0), algo="grpo")) == []
+def test_grpo_and_the_control_have_no_weight_to_saturate() -> None:
+    change = constant(actor__tr__informative=0.0)
+    assert codes(made(change, algo="grpo")) == []
+    control = made(change)
+    control.config["actor_rollout_ref"]["actor"]["policy_loss"]["shape"] = "uniform"
+    assert codes(control) == []
 
 
 def test_verls_clip_ratio_of_the_batchs_longest_is_no_truncation() -> None:

@@ -383,3 +383,42 @@ def test_a_last_line_cut_short_is_no_fault(tmp_path: Path) -> None:
     text, status = printed(folder, "--once", "--strict")
     assert status == 0
     assert "step 12 of 12" in text
+
+
+def test_live_shows_what_is_added_and_ends_with_the_run(tmp_path: Path) -> None:
+    """In a terminal of its own, as a user has it."""
+    import pty
+
+    folder = short(tmp_path / "r", steps=3, layout=1)
+    started_line, ended_line = (folder / "events.jsonl").read_text().splitlines(keepends=True)
+    begun = json.loads(started_line) | {"machine": {"host": "elsewhere"}, "steps": 9}
+    (folder / "events.jsonl").write_text(json.dumps(begun) + "\n")
+    code = "import typer; from tr_grpo.analysis.watch_command import watch; typer.run(watch)"
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(folder), "--every", "0.2"],
+        stdout=theirs,
+        stderr=theirs,
+        env=os.environ | {"TERM": "xterm", "COLUMNS": "80", "LINES": "50"},
+    )
+    os.close(theirs)
+    seen = ""
+
+    def wait_for(text: str) -> None:
+        nonlocal seen
+        while text not in seen:
+            seen += os.read(ours, 65536).decode(errors="replace")
+
+    try:
+        wait_for("step 3 of 9")
+        with (folder / "metrics-000.jsonl").open("a") as metrics:
+            metrics.write(line(4, x=1.0))
+        wait_for("step 4 of 9")
+        with (folder / "events.jsonl").open("a") as events:
+            events.write(ended_line)
+        wait_for("done")
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
