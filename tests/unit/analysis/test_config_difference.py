@@ -1,12 +1,14 @@
 """What of two configs is method, seed, or a reason not to compare; on the recipe's own configs."""
 
+from copy import deepcopy
 from functools import cache
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from tr_grpo.analysis.config_difference import (
     ABSENT,
@@ -21,14 +23,37 @@ from tr_grpo.analysis.config_difference import (
     sort,
     under,
 )
-from tr_grpo.trainer.compose import compose, options
+from tr_grpo.trainer.compose import CONFIG_FOLDER, compose, options
 
 TASK = ("task=knights_knaves", "llm=tiny", "cluster=cpu")
 
 
 @cache
+def baseline() -> DictConfig:
+    composed = compose([*TASK, "algo=grpo"])
+    OmegaConf.set_struct(composed, False)
+    return composed
+
+
+@cache
 def config(*overrides: str) -> dict[str, Any]:
-    return OmegaConf.to_container(compose([*TASK, *overrides]), resolve=True, throw_on_missing=False)
+    """The resolved config; groups are merged onto one composed baseline, for Hydra takes a second a config."""
+    tree = deepcopy(baseline())
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if key in ("algo", "track"):
+            tree.merge_with(*group_files(key, value))
+        else:
+            OmegaConf.update(tree, key, yaml.safe_load(value))
+    return OmegaConf.to_container(tree, resolve=True, throw_on_missing=False)  # type: ignore[return-value]
+
+
+def group_files(group: str, name: str) -> list[DictConfig]:
+    """A group's file, after those that it builds on."""
+    content = OmegaConf.load(CONFIG_FOLDER / group / f"{name}.yaml")
+    assert isinstance(content, DictConfig)
+    parents = [parent for parent in content.pop("defaults", []) if parent != "_self_"]
+    return [*(file for parent in parents for file in group_files(group, parent)), content]
 
 
 def sorted_differences(first: tuple[str, ...], second: tuple[str, ...]) -> Any:
@@ -42,6 +67,11 @@ def test_an_algo_differs_from_the_baseline_in_the_method_alone(algo: str) -> Non
     assert found.seeds == {}
     assert found.other == {}
     assert bool(found.method) == (algo != "grpo")
+
+
+def test_the_merged_configs_are_those_that_are_composed() -> None:
+    composed = OmegaConf.to_container(compose([*TASK, "algo=tr_dapo"]), resolve=True, throw_on_missing=False)
+    assert config("algo=tr_dapo") == composed
 
 
 def test_the_weight_is_what_tr_grpo_adds() -> None:
