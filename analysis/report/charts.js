@@ -25,16 +25,18 @@ function ticks(low, high, count) {
 /** The steps that all charts have on their axis. */
 const domain = (() => {
   const all = data.charts.flatMap((chart) => chart.series.flatMap((line) => [line.steps[0], line.steps.at(-1)]))
-    .concat(data.stacks.flatMap((stack) => stack.verdicts.steps));
+    .concat(data.stacks.flatMap((stack) => [...stack.verdicts.steps, stack.verdicts.last]).filter((step) => step !== null));
   return all.length ? [Math.min(...all), Math.max(...all)] : [0, 1];
 })();
 
 /**
  * A plot that takes the focus, the pointer and the arrow keys.
  *
- * `draw(layer, x, y)` fills the layer; `said(step)` returns what is read out at a step; `steps` are those to stop at.
+ * `draw(layer, x, y)` fills the layer; `said(step)` returns what is read out at a step; `steps` are those to stop at;
+ * the axis goes `pad` steps beyond the first and the last.
  */
-function plot({ label, steps, range, draw, said, show }) {
+function plot({ label, steps, range, pad = 0, draw, said, show }) {
+  const [first, span] = [domain[0] - pad, domain[1] - domain[0] + 2 * pad || 1];
   const node = el("div", {
     class: "plot", tabindex: "0", role: "slider", "aria-label": label, "aria-orientation": "horizontal",
     "aria-valuemin": steps[0], "aria-valuemax": steps.at(-1), "aria-valuenow": steps.at(-1), "aria-valuetext": said(steps.at(-1)),
@@ -49,9 +51,8 @@ function plot({ label, steps, range, draw, said, show }) {
     const now = Math.round(node.clientWidth);
     if (!now || now === width) return;
     width = now;
-    const span = domain[1] - domain[0] || 1;
     const inner = width - MARGIN.left - MARGIN.right;
-    x = (step) => MARGIN.left + (inner * (step - domain[0])) / span;
+    x = (step) => MARGIN.left + (inner * (step - first)) / span;
     const y = (value) => HEIGHT - MARGIN.bottom - ((HEIGHT - MARGIN.top - MARGIN.bottom) * (value - range[0])) / (range[1] - range[0]);
     picture.setAttribute("viewBox", `0 0 ${width} ${HEIGHT}`);
     const layer = svg("g");
@@ -61,7 +62,7 @@ function plot({ label, steps, range, draw, said, show }) {
     }
     for (const step of ticks(domain[0], domain[1], Math.max(2, Math.floor(inner / 70))).filter(Number.isInteger))
       layer.append(svg("text", { x: x(step), y: HEIGHT - 4, "text-anchor": "middle" }, number(step)));
-    draw(layer, x, y, span === 1 && steps.length === 1 ? inner : (inner / span));
+    draw(layer, x, y);
     picture.replaceChildren(layer, cross);
     place(crosshair.step);
   };
@@ -81,7 +82,7 @@ function plot({ label, steps, range, draw, said, show }) {
   const under = (event) => {
     const inner = width - MARGIN.left - MARGIN.right;
     const share = (event.clientX - node.getBoundingClientRect().left - MARGIN.left) / inner;
-    return steps[nearest(steps, domain[0] + share * (domain[1] - domain[0]))];
+    return steps[nearest(steps, first + share * span)];
   };
   node.addEventListener("pointermove", (event) => choose(under(event)));
   node.addEventListener("click", (event) => { choose(under(event)); crosshair.open(crosshair.step); });
@@ -180,21 +181,20 @@ function stackChart(title, note, stack, classes) {
     return `step ${step}: ${stack.names.map((name, i) => `${name} ${percent(row[i])}`).join("; ")}`;
   };
   const drawing = plot({
-    label: `${title}, by step`, steps: stack.steps, range: [0, 1], said,
+    label: `${title}, by step`, steps: stack.steps, range: [0, 1], pad: 0.5, said,
     show: (step) => {
       readout.textContent = step === null ? "mean over the steps" : `from step ${number(step)}`;
       const row = step === null ? stack.means : stack.rows[nearest(stack.steps, step)];
       cells.forEach((cell, i) => { cell.textContent = percent(row[i]); });
     },
-    draw: (layer, x, y, unit) => {
-      const last = stack.steps.at(-1);
-      const next = stack.steps.map((step, i) => x(stack.steps[i + 1] ?? Math.min(last + 1, Math.max(domain[1], last))));
-      if (stack.steps.length === 1) next[0] = x(stack.steps[0]) + unit * 0.5;
+    draw: (layer, x, y) => {
+      const left = stack.steps.map((step) => x(step - 0.5));
+      const right = [...left.slice(1), x(stack.last + 0.5)];
       let base = stack.rows.map(() => 0);
       stack.names.forEach((_, c) => {
         const top = stack.rows.map((row, i) => base[i] + (row[c] ?? 0));
-        const over = stack.steps.flatMap((step, i) => [[x(step), y(top[i])], [next[i], y(top[i])]]);
-        const back = stack.steps.flatMap((step, i) => [[x(step), y(base[i])], [next[i], y(base[i])]]).reverse();
+        const over = left.flatMap((from, i) => [[from, y(top[i])], [right[i], y(top[i])]]);
+        const back = left.flatMap((from, i) => [[from, y(base[i])], [right[i], y(base[i])]]).reverse();
         layer.append(svg("path", { class: `area edge ${classes[c]}`, d: `${path([...over, ...back])}Z` }));
         base = top;
       });

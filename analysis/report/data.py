@@ -128,6 +128,7 @@ def _stack(records: Sequence[Record], method: Method, keys: Sequence[str], names
         "steps": steps,
         "rows": [shorts(row) for row in rows],
         "means": shorts([np.nan if curve is None else float(curve.mean.mean()) for curve in bands]),
+        "last": max((int(curve.steps[-1]) for curve in bands if curve is not None), default=None),
         "of": longest,
     }
 

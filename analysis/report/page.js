@@ -50,6 +50,7 @@ function drivers() {
       const value = stack.buckets[key].means[i];
       const bar = el("span", { class: `meter ${k}` });
       bar.style.setProperty("width", `${(100 * (value ?? 0)) / (most || 1)}%`);
+      bar.hidden = !value;
       return el("td", {}, percent(value), bar);
     })));
     box.append(el("div", { class: "scroll tall", role: "region", tabindex: "0", "aria-label": `Gradient by bucket, ${visible(stack.label)}` },
@@ -70,9 +71,9 @@ function verdicts() {
       root.append(el("p", { class: "absent" }, `${visible(stack.label)}: not drawn, no run has `, el("code", {}, "reward/verdict_…"), "."));
       return [];
     }
-    const never = own.never.length ? ` Never: ${own.never.join(", ")}.` : "";
+    const never = own.never.length ? ` never: ${own.never.map((name) => visible(name)).join(", ")}.` : "";
     const classes = own.names.map((name, i) => `v${VERDICTS.indexOf(name) >= 0 ? VERDICTS.indexOf(name) : i % 10}`);
-    return place(root, [stackChart(stack.label, `reward/verdict_…${spans(own)}.${never}`, own, classes)]);
+    return place(root, [stackChart(stack.label, `Keys reward/verdict_…${spans(own)};${never || " every verdict came up."}`, own, classes)]);
   });
 }
 
