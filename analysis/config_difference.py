@@ -96,6 +96,13 @@ COPIES = {
     f"{SAMPLER}.filter_groups.metric": "algorithm.filter_groups.metric",
 }
 
+# Sections that are read only where a key says so.
+SWITCHES = {
+    "critic": "critic.enable",
+    "distillation": "distillation.enabled",
+    "reward.reward_model": "reward.reward_model.enable",
+}
+
 # A file of the package: where it is installed says nothing.
 PACKAGE_FILES = (f"{ROLLOUT}.agent.agent_loop_config_path",)
 
@@ -125,7 +132,7 @@ def differences(configs: Mapping[str, Mapping[str, Any]]) -> Differences:
         configs: the resolved config of each run, by a name that is shown.
     """
     flat = {name: dict(leaves(config)) for name, config in configs.items()}
-    ignored = NEVER_MATTERS if any(map(_has_critic, flat.values())) else (*NEVER_MATTERS, "critic")
+    ignored = (*NEVER_MATTERS, *_unused(flat.values()))
     found = {}
     for key in sorted(set().union(*flat.values())):
         values = {name: own.get(key, ABSENT) for name, own in flat.items()}
@@ -189,9 +196,15 @@ def leaves(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
             yield key, value
 
 
-def _has_critic(flat: Mapping[str, Any]) -> bool:
-    """Whether verl trains a critic; where it does not, its settings are copies of the actor's that nothing reads."""
-    return bool(flat.get("critic.enable")) or flat.get("algorithm.adv_estimator") == "gae"
+def _unused(configs: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Sections that no run reads; verl fills them with copies of the actor's settings all the same."""
+    known = list(configs)
+    for section, switch in SWITCHES.items():
+        used = any(config.get(switch) for config in known)
+        if section == "critic":
+            used = used or any(config.get("algorithm.adv_estimator") == "gae" for config in known)
+        if not used:
+            yield section
 
 
 def _compared(key: str, value: Any) -> Any:

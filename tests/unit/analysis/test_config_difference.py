@@ -138,6 +138,14 @@ def test_settings_of_a_critic_matter_where_there_is_one() -> None:
     assert key in sorted_differences((gae,), (gae, f"{key}=1")).other
 
 
+def test_a_section_matters_where_a_run_reads_it() -> None:
+    on, n = "distillation.enabled=true", "distillation.n_gpus_per_node"
+    assert sorted_differences((), (f"{n}=3",)).other == {}
+    assert n in sorted_differences((on,), (on, f"{n}=3")).other
+    assert "distillation.enabled" in sorted_differences((), (on,)).other
+    assert list(sorted_differences((), ("data.max_response_length=77",)).other) == ["data.max_response_length"]
+
+
 def test_the_package_may_lie_elsewhere() -> None:
     key = "actor_rollout_ref.rollout.agent.agent_loop_config_path"
     assert sorted_differences((), (f"{key}=/site-packages/search/agent_loops.yaml",)).other == {}
