@@ -14,6 +14,7 @@ from conftest import Run
 from search_server import SearchServer, make_facts
 from transformers import AutoTokenizer
 
+from tr_grpo.analysis.run_folder import open_run
 from tr_grpo.data_prep.tiny_model.files import SHIPPED_FACTS, copy_shipped
 from tr_grpo.reward.trajectory import End, Trajectory
 from tr_grpo.search.observation import CLOSING, OPENING
@@ -74,6 +75,22 @@ def test_reinforcement_learning_teaches_to_search(new_search: NewRun) -> None:
         assert metrics["reward/unscored_share"] == metrics["reward/searches_failed"] == 0.0
         # The actor's log-probabilities of the policy's tokens are vLLM's: both saw the same ids.
         assert metrics["training/rollout_probs_diff_max"] < 1e-3
+    check_recorded(run.folder)
+
+
+def check_recorded(folder: Path) -> None:
+    """The report's data tell the policy's tokens from what the search server wrote, which has no gradient."""
+    recorded = open_run(folder)
+    observed = 0
+    for place in recorded.rollouts:
+        for response in recorded.responses(*place):
+            shown = "".join(piece if own else "" for piece, own in zip(response.tokens, response.mask, strict=True))
+            hidden = "".join("" if own else piece for piece, own in zip(response.tokens, response.mask, strict=True))
+            assert OPENING not in shown
+            assert OPENING not in hidden or "</search>" in shown
+            assert all(g == 0.0 for g, own in zip(response.gradient, response.mask, strict=True) if not own)
+            observed += OPENING in hidden
+    assert observed
 
 
 def test_what_the_environment_wrote_has_no_part_in_the_update(new_search: NewRun, world: Path, tmp_path: Path) -> None:

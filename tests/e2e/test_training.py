@@ -12,6 +12,8 @@ import pytest
 import torch
 from conftest import Run
 
+from tr_grpo.analysis.run_folder import open_run
+
 START = 300.0  # seconds to the first step on a slow machine
 pytestmark = pytest.mark.e2e
 NewRun = Callable[..., Run]
@@ -132,6 +134,24 @@ def test_tr_grpo_survives_ctrl_c_and_kill(new_run: NewRun) -> None:
         ):
             assert sum(step[f"actor/tr/{share}"] for share in shares.split()) == pytest.approx(1.0)
         assert step["actor/update/grad_norm_max"] >= step["actor/grad_norm"]
+    check_run_folder(run.folder, second + 2)
+
+
+def check_run_folder(folder: Path, steps: int) -> None:
+    """Interrupted, killed and finished: all three starts are told, and what reads a run reads this one."""
+    recorded = open_run(folder)
+    assert [start.status for start in recorded.starts] == ["interrupted", None, "done"]
+    assert recorded.problems == ()
+    assert recorded.steps == steps == max(step for step, _ in recorded.rollouts)
+    updates = {(step, update) for step in range(1, steps + 1) for update in (0, 1)}
+    assert set(recorded.rollouts) == updates
+    page = folder / "page.html"
+    for words in (["watch", str(folder), "--once"], ["report", str(folder), "--out", str(page)]):
+        done = subprocess.run(
+            [sys.executable, "-m", "tr_grpo.trainer.cli", *words], capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0, done.stderr
+    assert page.stat().st_size > 50_000
 
 
 def test_scoring_errors_are_written_and_stop_the_run(new_run: NewRun) -> None:
