@@ -91,6 +91,80 @@ def test_a_fault_raises_its_code_and_no_other(fault: str) -> None:
     assert codes(made(change)) == [code]
 
 
+def from_step(first: int, key: str, value: float) -> Change:
+    return lambda step, metrics: metrics | {key: value if step >= first else metrics[key]}
+
+
+def spike(times: float) -> Change:
+    norm = "actor/update/grad_norm_max"
+    return lambda step, metrics: metrics | {norm: times if step == 60 else 1.0 + 0.01 * (step % 3)}
+
+
+# Just inside and just beyond each threshold that docs/watch.md names.
+THRESHOLDS: dict[str, tuple[str, Change, Change]] = {
+    "half of the groups": (
+        "TR801",
+        constant(reward__groups_without_signal=0.49),
+        constant(reward__groups_without_signal=0.51),
+    ),
+    "half of the responses": ("TR802", constant(reward__overlong=0.49), constant(reward__overlong=0.51)),
+    "a tenth of the entropy": (
+        "TR803",
+        lambda step, metrics: metrics | {"actor/entropy": 1.0 if step < 60 else 0.11},
+        lambda step, metrics: metrics | {"actor/entropy": 1.0 if step < 60 else 0.09},
+    ),
+    "one per cent of time-outs": (
+        "TR806",
+        constant(reward__verdict_timeout=0.009),
+        constant(reward__verdict_timeout=0.011),
+    ),
+    "five medians": ("TR807", spike(4.9), spike(5.2)),
+    "0.005 of probability": (
+        "TR808",
+        constant(training__rollout_probs_diff_mean=0.0049),
+        constant(training__rollout_probs_diff_mean=0.0051),
+    ),
+    "60 % of the throughput": (
+        "TR809",
+        lambda step, metrics: metrics | {"perf/throughput": 1000.0 if step < 50 else 610.0},
+        lambda step, metrics: metrics | {"perf/throughput": 1000.0 if step < 50 else 590.0},
+    ),
+    "0.1 nats": ("TR811", constant(actor__ppo_kl=0.099), constant(actor__ppo_kl=0.101)),
+    "1 nat": ("TR811", constant(actor__kl_loss=0.99), constant(actor__kl_loss=1.01)),
+    "half of the gain": (
+        "TR812",
+        lambda step, metrics: metrics | {"critic/score/mean": 0.0 if step <= 20 else 1.0 if step <= 50 else 0.51},
+        lambda step, metrics: metrics | {"critic/score/mean": 0.0 if step <= 20 else 1.0 if step <= 50 else 0.49},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", THRESHOLDS)
+def test_a_rule_speaks_beyond_its_threshold_and_not_before(name: str) -> None:
+    code, inside, beyond = THRESHOLDS[name]
+    assert codes(made(inside)) == []
+    assert codes(made(beyond)) == [code]
+
+
+@pytest.mark.parametrize(
+    ("code", "change", "steps"),
+    [
+        ("TR801", constant(reward__groups_without_signal=0.9), 10),
+        ("TR802", constant(reward__overlong=0.9), 10),
+        ("TR803", scaled("actor/entropy", lambda step: 1.0 if step <= 5 else 0.01), 20),
+        ("TR804", constant(actor__pg_clipfrac=0.0), 50),
+        ("TR805", constant(actor__tr__informative=0.0), 10),
+        ("TR808", constant(training__rollout_probs_diff_mean=0.1), 10),
+        ("TR809", from_step(15, "perf/throughput", 10.0), 30),
+        ("TR811", constant(actor__ppo_kl=1.0), 10),
+        ("TR812", from_step(41, "critic/score/mean", -1.0), 60),
+    ],
+)
+def test_a_rule_needs_the_steps_that_are_documented(code: str, change: Change, steps: int) -> None:
+    assert codes(made(change, steps=steps - 1)) == []
+    assert codes(made(change, steps=steps)) == [code]
+
+
 def test_every_rule_has_a_fault_and_a_place_in_the_documentation() -> None:
     raised = {code for code, _ in FAULTS.values()}
     assert len(raised) == len(RULES)
