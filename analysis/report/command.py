@@ -20,7 +20,7 @@ class Format(StrEnum):
 
 
 def report(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="run folders; seeds of one method are one band")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="run folders; seeds of one method are one band")],
     out: Annotated[Path | None, typer.Option(help="the file; by default report.<format> in the first run")] = None,
     form: Annotated[
         Format, typer.Option("--format", help="html: the page; md: a table; json: the page's data; csv: every metric")

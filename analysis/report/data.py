@@ -11,6 +11,7 @@ from tr_grpo.analysis.report.methods import Method, difference, group
 from tr_grpo.analysis.report.numbers import shorts
 from tr_grpo.analysis.report.reading import Record
 from tr_grpo.analysis.report.sampling import token_view
+from tr_grpo.analysis.report.tokens import share_names
 
 PAGE_BYTES = 4_900_000
 """Most bytes of a page: the token view takes what the rest leaves."""
@@ -33,7 +34,7 @@ def page_data(records: Sequence[Record]) -> Json:
         "headline": facts.headline(records, methods),
         "methods": [{"label": method.label, "runs": [labels[place] for place in method.records]} for method in methods],
         "runs": labels,
-        "algos": [record.run.algo for record in records],
+        "shares": [share_names(record.run) for record in records],
         "charts": charts(records, methods),
         "stacks": [stacks(records, method) for method in methods],
         "facts": facts.runs(records, methods),

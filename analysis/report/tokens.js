@@ -83,6 +83,7 @@ function tokenView(root, lead) {
   let tokens = [];
   let lists = [];
 
+  const names = () => data.shares[state.run].map((name) => visible(name));
   const stepsOf = (run) => [...new Set(view.updates.filter((update) => update.run === run).map((update) => update.step))];
   const samplesOf = (run, step) => view.updates.filter((update) => update.run === run && update.step === step)
     .flatMap((update) => update.responses.map((response) => ({ ...response, update: update.update, unweighted: update.unweighted })));
@@ -180,11 +181,12 @@ function tokenView(root, lead) {
     else {
       const inside = tokens.filter(passes);
       const sum = (panel) => percent(inside.reduce((total, t) => total + (t[panel] ?? 0), 0));
-      counted.textContent = `${inside.length} of ${sample.counted} tokens lie in ${BUCKETS[Number(state.bucket)]}: ${sum("before")} of this response’s gradient by GRPO, ${sum("after")} by TR-GRPO.`;
+      counted.textContent = `${inside.length} of ${sample.counted} tokens lie in ${BUCKETS[Number(state.bucket)]}: ${sum("before")} of this response’s gradient by ${names()[0]}, ${sum("after")} by ${names()[1]}.`;
     }
-    const after = sample.unweighted ? "TR-GRPO’s share: this gradient times the default weight" : `TR-GRPO’s share: with the weight of ${visible(data.algos[state.run])}`;
+    const [before, after] = names();
     const wanted = state.mode === "share"
-      ? [["before", sample.unweighted ? "GRPO’s share: as trained" : "GRPO’s share: the weight divided out"], ["after", after]]
+      ? [["before", `${before}’s share: ${sample.unweighted ? "as trained" : "the weight divided out"}`],
+        ["after", `${after}’s share: ${sample.unweighted ? "this gradient times the default weight" : "as trained, with the weight"}`]]
       : [["one", `Tokens by ${MODES[state.mode]}`]];
     lists = [];
     panels.replaceChildren(...wanted.map(([panel, title]) => makePanel(panel, title, sample, colour)));
@@ -276,7 +278,7 @@ function tokenView(root, lead) {
     else {
       const of = (share, whole) => (share === null ? "none" : percent(share) + (whole === null || whole === undefined ? "" : ` (update ${percent(share * whole)})`));
       facts.push(["π", probability(t.pi)], ["π old", probability(t.old)], ["w", number(t.w)], ["A", number(t.a)], ["∂L/∂log π", number(t.g)],
-        ["GRPO’s share", of(t.before, sample.ub)], ["TR-GRPO’s share", of(t.after, sample.us)], ["bucket", t.bucket === null ? "–" : BUCKETS[t.bucket]]);
+        [`${names()[0]}’s share`, of(t.before, sample.ub)], [`${names()[1]}’s share`, of(t.after, sample.us)], ["bucket", t.bucket === null ? "–" : BUCKETS[t.bucket]]);
     }
     details.replaceChildren(...facts.map(([name, value]) => el("div", {}, el("dt", {}, name), el("dd", {}, value))));
     return facts.map(([name, value]) => `${name} ${value}`).join(", ");

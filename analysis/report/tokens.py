@@ -33,6 +33,14 @@ class Shares:
     update_after: float | None
 
 
+def share_names(run: Run) -> tuple[str, str]:
+    """Whose shares the two are: the base loss's, and those of the run's weight or of TR-GRPO's default."""
+    base = run.value(f"{POLICY_LOSS}.base_loss") or run.value(f"{POLICY_LOSS}.loss_mode") or "vanilla"
+    weighted = run.value(f"{POLICY_LOSS}.shape") not in (None, "uniform")
+    named = weighted and not run.algo.startswith("tr_grpo")
+    return ("GRPO" if base == "vanilla" else str(base)), (run.algo if named else "TR-GRPO")
+
+
 def default_weight(probability: np.ndarray) -> np.ndarray:
     """TR-GRPO's w(π) with its default values, element by element."""
     return np.clip(ALPHA / (1 + np.exp(-TAU * (probability - MU))), LOWER, UPPER)

@@ -243,3 +243,45 @@ def test_a_response_without_tokens_does_not_break_the_view(show: Show, tmp_path:
     write([run], run / "report.html", "html")
     page = show(run / "report.html").page
     assert "0 tokens" in page.locator(".sample").inner_text()
+
+
+CONTRAST = """(node) => {
+  const rgb = (colour) => colour.match(/[\\d.]+/g).map(Number);
+  const light = (colour) => {
+    const linear = (v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    const [r, g, b] = rgb(colour).map((v) => linear(v / 255));
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b;
+  };
+  const grounds = [];
+  const style = getComputedStyle(node);
+  for (let at = node; ; at = at.parentElement) {
+    const own = getComputedStyle(at).backgroundColor;
+    if (rgb(own)[3] !== 0) { grounds.push(own); break; }
+  }
+  if (style.backgroundImage !== 'none') grounds.push(style.backgroundImage.match(/rgba?\\([^)]*\\)/)[0]);
+  const ink = light(style.color);
+  return Math.min(...grounds.map(light).map((g) => (Math.max(g, ink) + 0.05) / (Math.min(g, ink) + 0.05)));
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_can_be_read_on_every_colour_hatching_included(show: Show, page_file: Path, scheme: str) -> None:
+    page = show(page_file, color_scheme=scheme).page
+    for mode in ("share", "pi", "w", "a"):
+        page.locator(f"input[value={mode}]").check()
+        page.get_by_label("Tokens with π in").select_option("7")
+        for node in [*page.locator(".scale .tok").all(), page.locator(".text .off").first]:
+            assert node.evaluate(CONTRAST) >= 4.5, (mode, node.get_attribute("class"))
+
+
+def test_a_response_of_thousands_of_tokens_is_shown_and_walked_through(show: Show, tmp_path: Path) -> None:
+    run = make_run(tmp_path / "long", Made(algo="tr_grpo", steps=1, updates=1, responses=1, tokens=7000))
+    write([run], run / "report.html", "html")
+    page = show(run / "report.html").page
+    assert "7,000 tokens" in page.locator(".sample").inner_text()
+    assert "The first 6,000 are on this page" in page.locator(".sample").inner_text()
+    assert page.locator("[data-panel=after] [role=option]").count() == 6000
+    page.locator("[data-panel=after] [role=option]").first.focus()
+    page.keyboard.press("End")
+    page.keyboard.press("ArrowUp")
+    assert 5000 < page.evaluate("Number(document.activeElement.dataset.i)") < 5999

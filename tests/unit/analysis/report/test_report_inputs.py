@@ -3,10 +3,13 @@
 import csv
 import io
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import typer
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from synthetic import Made, Metrics, make_run
 from typer.testing import CliRunner
 
@@ -186,3 +189,30 @@ def test_the_command_prints_the_path_and_says_the_problems(tmp_path: Path) -> No
     assert json.loads(out.read_text())["runs"] == ["run"]
     assert isinstance(CliRunner().invoke(app, [str(run), "--out", str(tmp_path)]).exception, InputError)
     assert isinstance(CliRunner().invoke(app, [str(tmp_path / "gone")]).exception, InputError)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_run(tmp_path_factory.mktemp("whole") / "run", Made(algo="tr_grpo", steps=3, tokens=5))
+
+
+@given(data=st.data())
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_run_killed_at_any_byte_is_shown_or_refused_in_one_line(
+    whole: Path, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    folder = tmp_path_factory.mktemp("cut") / "run"
+    shutil.copytree(whole, folder)
+    path = data.draw(st.sampled_from(sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())))
+    content = (folder / path).read_bytes()
+    (folder / path).write_bytes(content[: data.draw(st.integers(0, len(content) - 1))])
+    refusal = ""
+    try:
+        write([folder], folder / "report.html", "html")
+    except InputError as error:
+        refusal = str(error)
+    if refusal:
+        assert "\n" not in refusal
+        assert str(folder) in refusal
+    else:
+        assert (folder / "report.html").stat().st_size > 50_000

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from synthetic import Made, make_run, response
 
-from tr_grpo.analysis.report.tokens import default_weight, is_unweighted, shares
+from tr_grpo.analysis.report.tokens import default_weight, is_unweighted, share_names, shares
 from tr_grpo.analysis.run_folder import Response, open_run
 from tr_grpo.recipe.weights import TokenWeight
 
@@ -95,3 +95,20 @@ def test_the_config_says_whether_a_run_is_weighted_and_without_one_the_weights_d
         assert is_unweighted(open_run(tmp_path / algo), run.responses(1, 0)) is unweighted
     part = shares(run.responses(1, 0)[0], unweighted=True)
     assert part.update_after is None  # the update's mass with the default weight was not measured
+
+
+@pytest.mark.parametrize(
+    ("algo", "settings", "names"),
+    [
+        ("grpo", {}, ("GRPO", "TR-GRPO")),
+        ("tr_grpo", {}, ("GRPO", "TR-GRPO")),
+        ("tr_cispo", {"base_loss": "cispo"}, ("cispo", "tr_cispo")),
+        ("cispo", {"base_loss": None, "shape": None, "loss_mode": "cispo"}, ("cispo", "TR-GRPO")),
+        ("ar_grpo", {"shape": "linear"}, ("GRPO", "ar_grpo")),
+    ],
+)
+def test_the_shares_have_the_names_of_their_methods(
+    tmp_path: Path, algo: str, settings: dict[str, str | None], names: tuple[str, str]
+) -> None:
+    changed = {f"actor_rollout_ref.actor.policy_loss.{key}": value for key, value in settings.items()}
+    assert share_names(open_run(make_run(tmp_path / "run", Made(algo=algo, steps=1, settings=changed)))) == names
