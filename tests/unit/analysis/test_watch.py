@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import select
 import socket
 import subprocess
 import sys
@@ -407,6 +408,8 @@ def test_live_shows_what_is_added_and_ends_with_the_run(tmp_path: Path) -> None:
     def wait_for(text: str) -> None:
         nonlocal seen
         while text not in seen:
+            # Long for any machine: a view that never comes fails instead of hanging.
+            assert select.select([ours], [], [], 100)[0], f"no {text!r} in {seen[-500:]!r}"
             seen += os.read(ours, 65536).decode(errors="replace")
 
     try:
