@@ -94,10 +94,10 @@ LAYOUTS = (KNIGHTS_KNAVES, MATHEMATICS, QUESTIONS)
 
 def paper_grid(table: Table) -> Grid:
     """The layout that the evaluated sets belong to. InputError: they belong to none."""
-    found = {(line.name, line.part): line for line in table.lines}
+    found = {(line.name, line.sole): line for line in table.lines if line.sole}
+    found |= {(line.name, line.part): line for line in table.lines}
     sources = {line.name for line in table.lines}
     for layout in LAYOUTS:
-        # A single number of people has no lines of its own: the set is the part.
         if sources & {source for source, _ in layout.columns.values()}:
             return _grid(table, layout, found)
     known = ", ".join(source for layout in LAYOUTS for source in sorted({s for s, _ in layout.columns.values()}))

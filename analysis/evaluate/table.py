@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -57,6 +57,8 @@ class Line:
     truncated: Estimate | None = None
     tokens: float | None = None
     """Mean length of a response."""
+    sole: str = ""
+    """The part that all its problems are of, where there is but one: it has no line of its own."""
 
 
 @dataclass(frozen=True)
@@ -110,14 +112,15 @@ def summarise(samples: Sequence[Sample], record: dict[str, Any], problems: int, 
     for name in sorted(sets):
         own = sorted((part for source, part in parts if source == name and part), key=_natural)
         outer[name, ""] = Group(sets[name], chosen)
-        lines.append(outer[name, ""].line(name, "", (0, len(lines))))
+        sole = own[0] if len(own) == 1 else ""
+        lines.append(replace(outer[name, ""].line(name), sole=sole))
         for part in own if len(own) > 1 else []:
             inner[name, part] = Group(parts[name, part], chosen)
-            lines.append(inner[name, part].line(name, part, (0, len(lines))))
+            lines.append(inner[name, part].line(name, part))
     averaged = outer if len(outer) > 1 else inner
     return Table(
         lines=tuple(lines),
-        overall=Group(list(samples), chosen).line("all problems", "", (1,)),
+        overall=Group(list(samples), chosen).line("all problems"),
         mean=mean_of(list(averaged.values()), chosen) if len(averaged) > 1 else None,
         averaged=tuple(part or name for name, part in averaged),
         ks=chosen,
@@ -150,11 +153,11 @@ class Group:
         self.values = np.array([_measures(by_problem[name], ks) for name in sorted(by_problem)])
         self.greedy = np.mean([sample.right for sample in self.best]) if self.best else np.nan
 
-    def line(self, name: str, part: str, seed: Sequence[int]) -> Line:
-        """The group's line. seed: of its bootstrap."""
+    def line(self, name: str, part: str = "") -> Line:
+        """The group's line."""
         estimates: list[Estimate | None] = [None] * (1 + 2 * len(self.ks))
         if len(self.values):
-            low, high = percentile_interval(self.resampled(seed))
+            low, high = percentile_interval(self.resampled(0))
             estimates = _estimates(_nanmean(self.values), low, high)
         judged = self.drawn or self.best
         counts = {verdict: sum(sample.verdict == verdict for sample in judged) for verdict in Verdict}
@@ -172,9 +175,9 @@ class Group:
             tokens=float(np.mean([sample.tokens for sample in judged])) if judged else None,
         )
 
-    def resampled(self, seed: Sequence[int]) -> Floats:
-        """(resamples, measures)"""
-        return resampled_means(self.values, seed)
+    def resampled(self, number: int) -> Floats:
+        """(resamples, measures). number: of the group, where several are drawn from at the same time."""
+        return resampled_means(self.values, (SEED, number))
 
 
 def mean_of(groups: Sequence[Group], ks: Sequence[int]) -> Line:
@@ -185,13 +188,13 @@ def mean_of(groups: Sequence[Group], ks: Sequence[int]) -> Line:
     full = [group for group in groups if len(group.values)]
     estimates: list[Estimate | None] = [None] * (1 + 2 * len(ks))
     if len(full) == len(groups):
-        means = np.mean([group.resampled((2, i)) for i, group in enumerate(groups)], axis=0)
+        means = np.mean([group.resampled(i) for i, group in enumerate(groups)], axis=0)
         value = np.mean([_nanmean(group.values) for group in groups], axis=0)
         estimates = _estimates(value, *percentile_interval(means))
     greedy = None
     if all(group.best for group in groups):
         columns = [np.array([[s.right] for s in sorted(g.best, key=lambda s: s.problem)], float) for g in groups]
-        means = np.mean([resampled_means(column, (3, i)) for i, column in enumerate(columns)], axis=0)
+        means = np.mean([resampled_means(column, (SEED, i)) for i, column in enumerate(columns)], axis=0)
         (greedy,) = _estimates(np.array([np.mean([column.mean() for column in columns])]), *percentile_interval(means))
     everything = [sample for group in groups for sample in group.all]
     return Line(

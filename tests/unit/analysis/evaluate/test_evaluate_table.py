@@ -165,6 +165,31 @@ def test_a_set_that_was_not_evaluated_is_a_dash_and_there_is_no_mean() -> None:
     assert cells["Minerva"] == cells["mean"] == NONE
 
 
+def test_puzzles_of_one_number_of_people_stand_in_its_column() -> None:
+    samples = [made(f"p{i}", 0, True, "knights_knaves", "people 4") for i in range(3)]
+    grid = paper_grid(summarise(samples, record(samples=1), 3))
+    cells = dict(zip(grid.header, grid.rows[0], strict=True))
+    assert cells["4"].startswith("100.0")
+    assert cells["3"] == cells["mean"] == NONE
+
+
+def test_the_same_problems_have_the_same_interval_whatever_they_are_called() -> None:
+    samples = [made(f"p{i}", n, i + n < 5) for i in range(7) for n in range(4)]
+    table = summarise(samples, record(), 7)
+    assert table.lines[0].avg == table.overall.avg
+    assert table.lines[0].passes == table.overall.passes
+
+
+def test_the_sets_of_a_mean_are_drawn_from_independently() -> None:
+    """Of two sets of the same values the mean has 1/sqrt(2) of the one's standard error."""
+    samples = [made(f"{s}{i}", 0, i % 2 == 0, s) for s in ("x", "y") for i in range(200)]
+    table = summarise(samples, record(samples=1), 400)
+    one, mean = table.lines[0].avg, table.mean and table.mean.avg
+    assert one is not None
+    assert mean is not None
+    assert (mean.high - mean.low) / (one.high - one.low) == pytest.approx(0.5**0.5, rel=0.1)
+
+
 def test_reported_numbers_are_the_papers() -> None:
     knights, mathematics, questions = LAYOUTS
     assert [row.values["mean"] for row in knights.reported[:2]] == ["39", "63"]
