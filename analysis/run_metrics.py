@@ -18,7 +18,7 @@ def read_metrics(run_folder: Path) -> dict[int, Metrics]:
         run_folder: folder with ``metrics-NNN.jsonl`` (none gives an empty result).
 
     Raises:
-        InputError: a line other than the last is not JSON.
+        InputError: a line other than the last is not one of verl's file logger.
     """
     steps: dict[int, Metrics] = {}
     for path in sorted(run_folder.glob("metrics-*.jsonl")):
@@ -28,11 +28,14 @@ def read_metrics(run_folder: Path) -> dict[int, Metrics]:
                 continue
             try:
                 record = json.loads(line)
-            except json.JSONDecodeError as error:
+                step, data = int(record["step"]), dict(record["data"])
+            except (ValueError, TypeError, KeyError) as error:
                 if number == len(lines):
                     continue
-                raise InputError(f"{path}: line {number} is not JSON; move the file away") from error
-            steps.setdefault(record["step"], {}).update(record["data"])
+                raise InputError(
+                    f'{path}: line {number} is not {{"step": ..., "data": {{...}}}}; move the file away'
+                ) from error
+            steps.setdefault(step, {}).update(data)
     return dict(sorted(steps.items()))
 
 

@@ -111,3 +111,14 @@ def test_a_foreign_file_of_responses_is_refused(folder: Path) -> None:
     path.write_bytes(b"PAR1 and no more")
     with pytest.raises(InputError, match=r"step-000001-update-00\.parquet: not a file of recorded responses"):
         read_responses(path)
+
+
+@pytest.mark.parametrize("line", ["[1]", "7", "null", '{"step": 1}', '{"step": "one", "data": {}}', '{"data": {}}', "{"])
+def test_a_line_of_metrics_that_is_none_is_named(folder: Path, line: str) -> None:
+    path = folder / "metrics-000.jsonl"
+    whole = path.read_text().splitlines()
+    path.write_text("\n".join([whole[0], line, *whole[1:]]) + "\n")
+    with pytest.raises(InputError, match=r"metrics-000\.jsonl: line 2 is not"):
+        open_run(folder)
+    path.write_text("\n".join([*whole, line]))  # the last line may have been cut short
+    assert len(open_run(folder).metrics) == len(whole)
