@@ -33,7 +33,7 @@ def read_metrics(run_folder: Path) -> dict[int, Metrics]:
                 if number == len(lines):
                     continue
                 raise InputError(
-                    f'{path}: line {number} is not {{"step": ..., "data": {{...}}}}; move the file away'
+                    f'{path}: line {number} is not JSON of the shape {{"step": ..., "data": {{...}}}}; move the file away'
                 ) from error
             steps.setdefault(step, {}).update(data)
     return dict(sorted(steps.items()))

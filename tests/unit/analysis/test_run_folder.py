@@ -113,7 +113,9 @@ def test_a_foreign_file_of_responses_is_refused(folder: Path) -> None:
         read_responses(path)
 
 
-@pytest.mark.parametrize("line", ["[1]", "7", "null", '{"step": 1}', '{"step": "one", "data": {}}', '{"data": {}}', "{"])
+@pytest.mark.parametrize(
+    "line", ["[1]", "7", "null", '{"step": 1}', '{"step": "one", "data": {}}', '{"data": {}}', "{"]
+)
 def test_a_line_of_metrics_that_is_none_is_named(folder: Path, line: str) -> None:
     path = folder / "metrics-000.jsonl"
     whole = path.read_text().splitlines()
