@@ -71,7 +71,8 @@ def main() -> int:
     for name in ("--rank", "--of", "--start", "--parent"):
         parser.add_argument(name, type=int, required=True)
     share = Share(**vars(parser.parse_args()))
-    _end_with(share.parent)
+    _end_with(share.parent, signal.SIGTERM)
+    processes.interrupt_on_sigterm()
     processes.adopt_orphans()
     try:
         return asyncio.run(_evaluate(share))
@@ -99,13 +100,12 @@ def _cause(error: BaseException) -> BaseException:
     return error
 
 
-def _end_with(parent: int) -> None:
-    """SIGTERM for this process when the command ends, however it ends, so that no engine outlives it."""
+def _end_with(parent: int, number: signal.Signals) -> None:
+    """The kernel sends signal ``number`` to this process when ``parent``, which started it, ends, however it ends."""
     if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, number, 0, 0, 0)
     if os.getppid() != parent:  # it ended before that
         raise SystemExit(STOPPED)
-    processes.interrupt_on_sigterm()
 
 
 async def _evaluate(share: Share) -> int:
@@ -176,3 +176,7 @@ async def _run(share: Share, todo: list[Job], rollouts: Rollouts, judge: Judge, 
 
 if __name__ == "__main__":
     sys.exit(main())
+elif __name__ == "__mp_main__":
+    # One of vLLM's own processes: Python imports this module in what it spawns from it. vLLM's engine would outlive a
+    # killed parent, and hold its memory.
+    _end_with(os.getppid(), signal.SIGKILL)

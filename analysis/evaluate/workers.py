@@ -125,7 +125,8 @@ def run(folder: Path, config: DictConfig, placement: Placement, lock: int, progr
 def _start(
     folder: Path, config: DictConfig, placement: Placement, rank: int, start: int, lock: int, log: Path
 ) -> subprocess.Popen[bytes]:
-    variables = os.environ | environment(config)
+    # Spawned processes end with their parents, see worker.py; forked ones would not.
+    variables = os.environ | environment(config) | {"VLLM_WORKER_MULTIPROCESSING_METHOD": "spawn"}
     if placement.device == "cuda":
         variables["CUDA_VISIBLE_DEVICES"] = placement.groups[rank]
     command = [sys.executable, "-m", "tr_grpo.analysis.evaluate.worker", str(folder.absolute())]

@@ -64,6 +64,19 @@ class Evaluation:
         except subprocess.TimeoutExpired:
             pytest.fail(f"still running after {seconds} s:\n{self.said}")
 
+    def kill_all(self) -> None:
+        """kill -9 of the command and its workers at the same time; vLLM's processes have to notice by themselves."""
+        assert self.process is not None
+        command = psutil.Process(self.process.pid)
+        everything = [command, *command.children(recursive=True)]
+        ours = [command, *command.children()]
+        assert len(everything) > len(ours)
+        for process in ours:
+            process.kill()
+        self.process.wait(10)
+        _, left = psutil.wait_procs(everything, timeout=30)
+        assert not left, left
+
     def interrupt(self) -> None:
         """Ctrl-C."""
         assert self.process is not None
@@ -136,8 +149,7 @@ def test_killed_interrupted_and_resumed_it_gives_the_table_of_an_uninterrupted_o
     broken = new_evaluation("broken", *words)
     broken.start("--devices", "2")
     broken.wait_until_written(1)
-    broken.processes.stop()  # kill -9 of all of them
-    broken.wait(10)
+    broken.kill_all()
     killed = broken.written
     assert 0 < killed < total
 
