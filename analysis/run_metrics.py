@@ -32,9 +32,8 @@ def read_metrics(run_folder: Path) -> dict[int, Metrics]:
             except (ValueError, TypeError, KeyError) as error:
                 if number == len(lines):
                     continue
-                raise InputError(
-                    f'{path}: line {number} is not JSON of the shape {{"step": ..., "data": {{...}}}}; move the file away'
-                ) from error
+                shape = '{"step": ..., "data": {...}}'
+                raise InputError(f"{path}: line {number} is not JSON of the shape {shape}; move it away") from error
             steps.setdefault(step, {}).update(data)
     return dict(sorted(steps.items()))
 
