@@ -12,6 +12,7 @@ import pytest
 import torch
 from conftest import Run
 
+from tr_grpo.analysis.evaluate.samples import SampleFolder
 from tr_grpo.analysis.run_folder import open_run
 
 START = 300.0  # seconds to the first step on a slow machine
@@ -19,26 +20,25 @@ pytestmark = pytest.mark.e2e
 NewRun = Callable[..., Run]
 
 
-def merged(checkpoint: Path, target: Path) -> dict[str, torch.Tensor]:
-    """Weights of a checkpoint, merged by verl's own tool as a user would."""
-    subprocess.run(
-        [
-            *(sys.executable, "-m", "verl.model_merger", "merge", "--backend", "fsdp"),
-            *("--local_dir", str(checkpoint), "--target_dir", str(target)),
-        ],
-        check=True,
-        capture_output=True,
-        timeout=120,
-    )
-    from transformers import AutoModelForCausalLM
-
-    return AutoModelForCausalLM.from_pretrained(target).state_dict()
+def check_evaluation(folder: Path, tmp_path: Path) -> None:
+    """``tr-grpo evaluate`` of the sharded checkpoint makes the responses and scores of the run's own validation."""
+    out = tmp_path / "evaluated"
+    command = [sys.executable, "-m", "tr_grpo.trainer.cli", "evaluate", str(folder), "--out", str(out)]
+    done = subprocess.run([*command, "--format", "json"], capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stderr
+    samples = SampleFolder(out / "samples").read(light=False)
+    validated = [json.loads(line) for line in (tmp_path / "validated" / "4.jsonl").read_text().splitlines()]
+    ours = sorted((sample.response.strip(), round(sample.score or 0.0, 5)) for sample in samples)
+    theirs = sorted((row["output"].strip(), round(row["score"], 5)) for row in validated)
+    assert len(ours) == len(theirs) == 8
+    # Greedy, in float32; but the batches differ, and with them the last bit, which may decide between two tokens.
+    assert sum(mine == other for mine, other in zip(ours, theirs, strict=True)) >= 7
 
 
 def test_grpo_trains_and_vllm_answers_with_the_new_weights(new_run: NewRun, files: Path, tmp_path: Path) -> None:
     run = new_run(
         "grpo", "algo=grpo", "trainer.total_training_steps=4", "trainer.save_freq=4", "trainer.test_freq=4",
-        "actor_rollout_ref.actor.optim.lr=1e-3",
+        "actor_rollout_ref.actor.optim.lr=1e-3", f"trainer.validation_data_dir={tmp_path / 'validated'}",
     )  # fmt: skip
     run.start()
     assert run.wait(START + 120) == 0, run.log[-3000:]
@@ -60,7 +60,8 @@ def test_grpo_trains_and_vllm_answers_with_the_new_weights(new_run: NewRun, file
     from transformers import AutoModelForCausalLM
 
     before = AutoModelForCausalLM.from_pretrained(files / "model").state_dict()
-    after = merged(run.folder / "global_step_4" / "actor", tmp_path / "merged")
+    check_evaluation(run.folder, tmp_path)
+    after = AutoModelForCausalLM.from_pretrained(run.folder / "global_step_4" / "merged").state_dict()
     assert before.keys() == after.keys()
     moved = max((after[name].float() - before[name].float()).abs().max().item() for name in before)
     assert moved > 1e-3
