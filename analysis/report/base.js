@@ -27,7 +27,7 @@ const newId = (prefix) => `${prefix}-${++lastId}`;
 function number(value) {
   if (value === null || value === undefined) return "–";
   const size = Math.abs(value);
-  if (size >= 1e5 || (size > 0 && size < 1e-3)) return value.toExponential(2);
+  if (size >= 1e5 || (size > 0 && size < 1e-3)) return value.toExponential(2).replace(/\.?0+e/, "e");
   if (Number.isInteger(value)) return value.toLocaleString("en");
   return size >= 1000 ? Math.round(value).toLocaleString("en") : String(Number(value.toPrecision(size >= 1 ? 4 : 3)));
 }

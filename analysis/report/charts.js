@@ -115,7 +115,7 @@ function lineChart(chart) {
   const notes = [chart.caption];
   if (chart.second) notes.push(chart.series.some((line) => line.second) ? `Thin dotted: ${chart.second.label}.` : `${chart.second.key} is absent.`);
   if (missing.length) notes.push(`Absent in ${missing.join(", ")}.`);
-  if (chart.thinned) notes.push(`${chart.thinned.toLocaleString("en")} points, thinned with their extremes kept.`);
+  if (chart.thinned) notes.push(`${chart.thinned.toLocaleString("en")} points, thinned.`);
   caption.append(el("span", { class: "note" }, visible(notes.join(" ")), " ", el("code", {}, visible(chart.key))));
   const readout = el("p", { class: "readout" });
 
@@ -140,6 +140,7 @@ function lineChart(chart) {
       });
     },
     draw: (layer, x, y) => {
+      const bold = [];
       for (const line of chart.series) {
         const k = `k${line.method % 8}`;
         const points = line.steps.map((step, i) => [x(step), line.mean[i]]).filter(([, v]) => v !== null).map(([a, v]) => [a, y(v)]);
@@ -148,11 +149,14 @@ function lineChart(chart) {
           const lower = line.steps.map((step, i) => [x(step), y(line.low[i])]).reverse();
           layer.append(svg("path", { class: `band ${k}`, d: `${path([...upper, ...lower])}Z` }));
         }
-        layer.append(svg("path", { class: `curve ${k}${line.second ? " second" : ""}`, d: path(points),
-          "stroke-dasharray": line.second ? "1 3" : DASHES[line.method % 8] || null }));
+        const dash = { "stroke-dasharray": line.second ? "1 3" : DASHES[line.method % 8] || null };
+        const kind = line.second ? " second" : line.trend ? " noise" : "";
+        layer.append(svg("path", { class: `curve ${k}${kind}`, d: path(points), ...(line.trend ? {} : dash) }));
+        if (line.trend) bold.push(svg("path", { class: `curve ${k}`, d: path(line.steps.map((step, i) => [x(step), y(line.trend[i])])), ...dash }));
         if (points.length <= 30 && !line.second)
           for (const [a, b] of points) layer.append(svg("circle", { class: `dot ${k}`, cx: a, cy: b, r: 2.5 }));
       }
+      layer.append(...bold);
     },
   });
   const rows = () => steps.map((step) => [number(step), ...chart.series.map((line) => {

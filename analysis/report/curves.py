@@ -13,6 +13,10 @@ POINTS = 400
 """Most points of a curve."""
 COLUMNS = 120
 """Most columns of a stacked chart."""
+SMOOTHED_FROM = 120
+"""Points from which a curve also has a trend, since noise hides it."""
+SPAN = 20
+"""The trend is a running mean over one in so many of the points."""
 BUCKETS = ("0-0.001", "0.001-0.01", "0.01-0.05", "0.05-0.1", "0.1-0.25", "0.25-0.5", "0.5-0.75", "0.75-1")
 """``recipe.token_ledger.BUCKETS``, which a test compares: importing it would load torch."""
 BUCKET_SERIES = ("tr_tokens", "tr_mass_before", "tr_mass")
@@ -153,6 +157,20 @@ def thin(curve: Band, points: int = POINTS) -> Band:
         keep.add(int(part[curve.high[part].argmax()]))
     kept = np.array(sorted(keep))
     return Band(curve.steps[kept], curve.mean[kept], curve.low[kept], curve.high[kept])
+
+
+def trend(curve: Band) -> np.ndarray | None:
+    """The running mean (n,) of the curve's means over a window around each point; None for a short curve.
+
+    The window is the same number of points to both sides, fewer towards the ends, so that a straight line stays one.
+    """
+    count = len(curve.steps)
+    if count < SMOOTHED_FROM:
+        return None
+    places = np.arange(count)
+    half = np.minimum(np.minimum(places, count - 1 - places), count // SPAN // 2)
+    sums = np.concatenate([[0.0], np.cumsum(curve.mean)])
+    return (sums[places + half + 1] - sums[places - half]) / (2 * half + 1)
 
 
 def columns_of_means(curves: Sequence[Band | None], columns: int = COLUMNS) -> tuple[list[int], np.ndarray]:

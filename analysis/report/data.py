@@ -88,7 +88,7 @@ def _series(records: Sequence[Record], methods: Sequence[Method], key: str, seco
         if whole is None:
             continue
         curve = curves.thin(whole)
-        line = {
+        line: Json = {
             "method": place,
             "second": second,
             "of": len(whole.steps),
@@ -97,6 +97,9 @@ def _series(records: Sequence[Record], methods: Sequence[Method], key: str, seco
         }
         if not np.array_equal(curve.low, curve.high):
             line |= {"low": shorts(curve.low), "high": shorts(curve.high)}
+        smooth = None if second else curves.trend(whole)
+        if smooth is not None:
+            line["trend"] = shorts(smooth[np.isin(whole.steps, curve.steps)])
         lines.append(line)
     return lines
 

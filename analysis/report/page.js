@@ -16,7 +16,8 @@ function themes() {
 
 function curves() {
   const seeds = data.methods.some((method) => method.runs.length > 1);
-  byId("curves-lead").textContent = `${seeds ? "Lines are means over a method’s seeds, bands run from the least to the largest seed. " : ""}The chosen step is the same in all charts: point, or use the arrow keys; click or press Enter to see the step’s tokens.${data.methods.length > 8 ? " Colours and dashes repeat after eight methods." : ""}`;
+  const long = data.charts.some((chart) => chart.series.some((line) => line.trend));
+  byId("curves-lead").textContent = `${seeds ? "Lines are means over a method’s seeds, bands run from the least to the largest seed. " : ""}${long ? "Bold lines are running means over a twentieth of the points; the thin ones keep every extreme. " : ""}The chosen step is the same in all charts: point, or use the arrow keys; click or press Enter to see the step’s tokens.${data.methods.length > 8 ? " Colours and dashes repeat after eight methods." : ""}`;
   byId("methods").append(...data.methods.map((method, m) => {
     const line = svg("line", { class: `curve k${m % 8}`, x1: 1, x2: 31, y1: 6, y2: 6, "stroke-dasharray": DASHES[m % 8] || null });
     const count = method.runs.length > 1 ? ` (${method.runs.length} seeds)` : "";

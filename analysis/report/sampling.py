@@ -24,7 +24,7 @@ FLOATS = ("log_prob", "old_log_prob", "advantage", "weight", "gradient")
 LOG_UNIT = 1e-5
 """Unit of the log-probabilities on the page."""
 SHARE_UNIT = 1e-6
-"""Unit of the shares on the page."""
+"""Unit of the shares on the page; a share below it that is not 0 counts as one."""
 
 
 @dataclass
@@ -187,8 +187,8 @@ def encode(response: Response, unweighted: bool, pieces: Interned, texts: Intern
         "w": shown(response.weight),
         "a": shown(response.advantage),
         "g": shown(response.gradient),
-        "b": compact(_whole(part.before[cut], SHARE_UNIT)),
-        "s": compact(_whole(part.after[cut], SHARE_UNIT)),
+        "b": compact(_shares(part.before[cut])),
+        "s": compact(_shares(part.after[cut])),
         "ub": short(part.update_before),
         "us": short(part.update_after),
     }
@@ -197,3 +197,9 @@ def encode(response: Response, unweighted: bool, pieces: Interned, texts: Intern
 def _whole(values: np.ndarray, unit: float) -> list[int | None]:
     """``values`` (n,) in whole units; None where there is no finite one."""
     return [round(value / unit) if np.isfinite(value) else None for value in values.tolist()]
+
+
+def _shares(values: np.ndarray) -> list[int | None]:
+    """Shares (n,) in ``SHARE_UNIT``; only a token without gradient has 0."""
+    shown = _whole(values, SHARE_UNIT)
+    return [1 if unit == 0 and value > 0 else unit for unit, value in zip(shown, values.tolist(), strict=True)]

@@ -276,7 +276,7 @@ function tokenView(root, lead) {
     const facts = [["token", visible(t.text, true).replace("\n", "") || "▯ (part of a character)"], ["id", String(t.id)], ["place", `${i + 1} of ${sample.length}`]];
     if (t.masked) facts.push(["in the loss", "no: an observation, or left out; no share"]);
     else {
-      const of = (share, whole) => (share === null ? "none" : percent(share) + (whole === null || whole === undefined ? "" : ` (update ${percent(share * whole)})`));
+      const of = (share, whole) => (share === null ? "none" : share > 0 && share < 1.5e-6 ? "below 1.5e-4 %" : percent(share) + (whole === null || whole === undefined ? "" : ` (update ${percent(share * whole)})`));
       facts.push(["π", probability(t.pi)], ["π old", probability(t.old)], ["w", number(t.w)], ["A", number(t.a)], ["∂L/∂log π", number(t.g)],
         [`${names()[0]}’s share`, of(t.before, sample.ub)], [`${names()[1]}’s share`, of(t.after, sample.us)], ["bucket", t.bucket === null ? "–" : BUCKETS[t.bucket]]);
     }

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tr_grpo.analysis.report.curves import BUCKETS, Band, band, columns_of_means, held_out, thin
+from tr_grpo.analysis.report.curves import BUCKETS, Band, band, columns_of_means, held_out, thin, trend
 from tr_grpo.analysis.report.numbers import compact, short
 from tr_grpo.analysis.report.reading import Column
 
@@ -110,3 +110,14 @@ def test_equal_values_are_written_once() -> None:
     assert compact([None, None]) is None
     assert compact([1, 2]) == [1, 2]
     assert compact([]) == []
+
+
+def test_the_trend_of_a_line_is_the_line_and_noise_is_averaged_out() -> None:
+    line = band([column({step: 2.0 * step + 1 for step in range(500)})])
+    assert trend(line) == pytest.approx(line.mean)
+    noise = np.random.default_rng(0).normal(0, 1, 2000)
+    smooth = trend(band([column(dict(enumerate(noise.tolist())))]))
+    assert smooth is not None
+    assert smooth[500] == pytest.approx(noise[450:551].mean())
+    assert (smooth[0], smooth[-1]) == pytest.approx((noise[0], noise[-1]))
+    assert trend(band([column({1: 1.0})])) is None

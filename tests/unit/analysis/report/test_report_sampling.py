@@ -117,3 +117,10 @@ def test_a_response_without_tokens_is_shown_and_one_whose_lists_differ_is_named(
     view, problems = token_view(read_records([folder]), 10**9)
     assert not problems
     assert [len(shown["t"]) for shown in view["updates"][0]["responses"]] == [0, 30]
+
+
+def test_a_share_of_zero_on_the_page_is_a_token_without_gradient() -> None:
+    row = Response(**response(Made(algo="tr_grpo"), 1, 0, 0))
+    small = replace(row, log_prob=[-1.0, -1e-9, *row.log_prob[2:]], gradient=[1.0, 1.0, 0.0, *[1.0] * 27])
+    page, _ = encoded(small)
+    assert page["b"][1:3] == [1, 0]
