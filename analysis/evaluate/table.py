@@ -6,7 +6,7 @@ A pure function of the samples: the same samples, in whatever parts and order, g
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -101,6 +101,7 @@ def summarise(samples: Sequence[Sample], record: dict[str, Any], problems: int, 
     """
     plan = record["sampling"]
     chosen = tuple(ks) or default_ks(plan["samples"])
+    measured = measure(samples, chosen)
     sets: defaultdict[str, list[Sample]] = defaultdict(list)
     parts: defaultdict[tuple[str, str], list[Sample]] = defaultdict(list)
     for sample in samples:
@@ -111,16 +112,16 @@ def summarise(samples: Sequence[Sample], record: dict[str, Any], problems: int, 
     outer: dict[tuple[str, str], Group] = {}
     for name in sorted(sets):
         own = sorted((part for source, part in parts if source == name and part), key=_natural)
-        outer[name, ""] = Group(sets[name], chosen)
+        outer[name, ""] = Group(sets[name], measured, chosen)
         sole = own[0] if len(own) == 1 else ""
         lines.append(replace(outer[name, ""].line(name), sole=sole))
         for part in own if len(own) > 1 else []:
-            inner[name, part] = Group(parts[name, part], chosen)
+            inner[name, part] = Group(parts[name, part], measured, chosen)
             lines.append(inner[name, part].line(name, part))
     averaged = outer if len(outer) > 1 else inner
     return Table(
         lines=tuple(lines),
-        overall=Group(list(samples), chosen).line("all problems"),
+        overall=Group(list(samples), measured, chosen).line("all problems"),
         mean=mean_of(list(averaged.values()), chosen) if len(averaged) > 1 else None,
         averaged=tuple(part or name for name, part in averaged),
         ks=chosen,
@@ -140,18 +141,14 @@ def _natural(part: str) -> tuple[str, float, str]:
 class Group:
     """Some problems' samples as a table of numbers, one row a problem: the bootstrap draws rows."""
 
-    def __init__(self, samples: Sequence[Sample], ks: Sequence[int]) -> None:
+    def __init__(self, samples: Sequence[Sample], measured: Mapping[str, list[float]], ks: Sequence[int]) -> None:
         self.ks = ks
         self.all = samples
         self.scored = [sample for sample in samples if sample.scored]
         self.drawn = [sample for sample in self.scored if not sample.greedy]
         self.best = [sample for sample in self.scored if sample.greedy]
-        by_problem: defaultdict[str, list[Sample]] = defaultdict(list)
-        for sample in self.drawn:
-            by_problem[sample.problem].append(sample)
         # In the order of names: the bootstrap's draws must not depend on the order of the parts.
-        self.values = np.array([_measures(by_problem[name], ks) for name in sorted(by_problem)])
-        self.greedy = np.mean([sample.right for sample in self.best]) if self.best else np.nan
+        self.values = np.array([measured[name] for name in sorted({sample.problem for sample in self.drawn})])
 
     def line(self, name: str, part: str = "") -> Line:
         """The group's line."""
@@ -209,8 +206,17 @@ def mean_of(groups: Sequence[Group], ks: Sequence[int]) -> Line:
     )
 
 
+def measure(samples: Sequence[Sample], ks: Sequence[int]) -> dict[str, list[float]]:
+    """avg, then pass@k and maj@k for each k, of each problem with a scored sample."""
+    by_problem: defaultdict[str, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        if sample.scored and not sample.greedy:
+            by_problem[sample.problem].append(sample)
+    return {problem: _measures(own, ks) for problem, own in by_problem.items()}
+
+
 def _measures(samples: Sequence[Sample], ks: Sequence[int]) -> list[float]:
-    """avg, then pass@k and maj@k for each k, of one problem; NaN where too few of its samples are scored."""
+    """Of one problem; NaN where too few of its samples are scored."""
     n, right = len(samples), [sample.right for sample in samples]
     answers = [sample.answer for sample in samples]
     passes = [float(pass_at_k(n, sum(right), k)) if n >= k else np.nan for k in ks]
