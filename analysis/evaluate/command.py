@@ -186,7 +186,7 @@ def show(out: Path, layout: str, style: str, ks: Sequence[int]) -> int:
     if not samples:
         raise InputError(f"{out}: no samples yet; run the command that made it again")
     table = summarise(samples, record, record["problems"], ks)
-    text = draw([paper_grid(table)], style) if layout == "paper" else render(table, style)
+    text = draw([paper_grid(table, samples)], style) if layout == "paper" else render(table, style)
     typer.echo(text, nl=False)
     if table.unscored:
         print(

@@ -6,11 +6,12 @@ own puzzles, retrievers and scorers. A set that was not evaluated, or not report
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tr_grpo.analysis.evaluate.render import NONE, Grid, notes, percent
-from tr_grpo.analysis.evaluate.table import Estimate, Line, Table
+from tr_grpo.analysis.evaluate.samples import Sample
+from tr_grpo.analysis.evaluate.table import Estimate, Line, Table, summarise
 from tr_grpo.data_prep.errors import InputError
 
 GRPO_SG = "arXiv 2511.00066"
@@ -92,39 +93,38 @@ QUESTIONS = Layout(
 LAYOUTS = (KNIGHTS_KNAVES, MATHEMATICS, QUESTIONS)
 
 
-def paper_grid(table: Table) -> Grid:
-    """The layout that the evaluated sets belong to. InputError: they belong to none."""
-    found = {(line.name, line.sole): line for line in table.lines if line.sole}
-    found |= {(line.name, line.part): line for line in table.lines}
+def paper_grid(table: Table, samples: Sequence[Sample]) -> Grid:
+    """The layout that the evaluated sets belong to; sets that are not in it are left out, of the mean too.
+
+    table: of ``samples``. InputError: the sets belong to no layout.
+    """
     sources = {line.name for line in table.lines}
     for layout in LAYOUTS:
-        if sources & {source for source, _ in layout.columns.values()}:
-            return _grid(table, layout, found)
+        places = set(layout.columns.values())
+        own = [sample for sample in samples if {(sample.data_source, sample.part), (sample.data_source, "")} & places]
+        if own:
+            return _grid(summarise(own, table.record, table.record["problems"], table.ks), layout, notes(table))
     known = ", ".join(source for layout in LAYOUTS for source in sorted({s for s, _ in layout.columns.values()}))
     raise InputError(f"--table paper: no paper reports {', '.join(sorted(sources))}; known are {known}")
 
 
-def _grid(table: Table, layout: Layout, found: Mapping[tuple[str, str], Line]) -> Grid:
+def _grid(table: Table, layout: Layout, told: Sequence[str]) -> Grid:
+    found = {(line.name, line.sole): line for line in table.lines if line.sole}
+    found |= {(line.name, line.part): line for line in table.lines}
     lines = {heading: found.get(place) for heading, place in layout.columns.items()}
+    # Of exactly these sets, or it is another mean.
+    mean = table.mean if all(lines.values()) else None
     rows = []
     for kind in [f"avg@{table.samples}"] * bool(table.samples) + ["greedy"] * table.record["sampling"]["greedy"]:
-        values = {heading: _value(line, kind) for heading, line in lines.items()}
-        # Of exactly these sets, or it is another mean.
-        complete = table.mean is not None and _averages(table, layout)
-        mean = percent(_value(table.mean, kind)) if complete else NONE
-        model = table.record["model"]["path"]
-        rows.append((model, f"ours, {kind}", *(percent(value) for value in values.values()), mean, "this evaluation"))
+        cells = [percent(_value(line, kind)) for line in (*lines.values(), mean)]
+        rows.append((table.record["model"]["path"], f"ours, {kind}", *cells, "this evaluation"))
     for one in layout.reported:
         cells = [one.values.get(heading, NONE) for heading in (*layout.columns, "mean")]
         rows.append((one.model, f"reported: {one.method}", *cells, one.source))
-    told = ("Reported: the papers' own numbers, not measured here, on their puzzles, retrievers and scorers.",)
-    return Grid(
-        layout.title, ("model", "method", *layout.columns, "mean", "source"), tuple(rows), (*notes(table), *told)
-    )
-
-
-def _averages(table: Table, layout: Layout) -> bool:
-    return set(table.averaged) == {part or source for source, part in layout.columns.values()}
+    # The note on the mean is of the standard table's.
+    kept = [note for note in told if not note.startswith("The mean of")]
+    kept.append("Reported: the papers' own numbers, not measured here, on their puzzles, retrievers and scorers.")
+    return Grid(layout.title, ("model", "method", *layout.columns, "mean", "source"), tuple(rows), tuple(kept))
 
 
 def _value(line: Line | None, kind: str) -> Estimate | None:

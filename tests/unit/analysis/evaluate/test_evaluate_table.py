@@ -11,7 +11,7 @@ from made_samples import made, record
 from scipy import stats
 
 from tr_grpo.analysis.evaluate.paper import LAYOUTS, Layout, paper_grid
-from tr_grpo.analysis.evaluate.render import FORMATS, NONE, draw, percent, render
+from tr_grpo.analysis.evaluate.render import FORMATS, NONE, Grid, draw, percent, render
 from tr_grpo.analysis.evaluate.samples import Sample
 from tr_grpo.analysis.evaluate.table import Estimate, default_ks, summarise
 from tr_grpo.data_prep.errors import InputError
@@ -139,11 +139,15 @@ def test_every_format_has_the_same_numbers() -> None:
     assert plain["avg"]["value"] == float(rows["avg@4"]["value"]) == 0.5
 
 
+def paper_of(samples: list[Sample]) -> Grid:
+    return paper_grid(summarise(samples, record(samples=1), len(samples)), samples)
+
+
 @pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.title)
 def test_paper_tables_have_every_column_and_label_what_is_reported(layout: Layout) -> None:
     places = list(layout.columns.values())
     samples = [made(f"{place}", 0, True, *place) for place in places]
-    grid = paper_grid(summarise(samples, record(samples=1), len(samples)))
+    grid = paper_of(samples)
     assert grid.header == ("model", "method", *layout.columns, "mean", "source")
     ours, *reported = grid.rows
     assert ours[1] == "ours, avg@1"
@@ -158,16 +162,25 @@ def test_paper_tables_have_every_column_and_label_what_is_reported(layout: Layou
 
 def test_a_set_that_was_not_evaluated_is_a_dash_and_there_is_no_mean() -> None:
     samples = [made("p", 0, True, "math/aime24"), made("q", 0, False, "math/amc23"), made("r", 0, True, "math/aime25")]
-    grid = paper_grid(summarise(samples, record(samples=1), 3))
+    grid = paper_of(samples)
     cells = dict(zip(grid.header, grid.rows[0], strict=True))
     assert cells["AIME24"].startswith("100.0")
     assert cells["AMC23"].startswith("0.0")
     assert cells["Minerva"] == cells["mean"] == NONE
 
 
+def test_another_set_beside_the_papers_does_not_enter_their_mean() -> None:
+    names = [source for source, _ in LAYOUTS[1].columns.values()]
+    samples = [made(name, 0, True, name) for name in names]
+    assert paper_of([*samples, made("other", 0, False, "math/aime25")]).rows[0][2:] == paper_of(samples).rows[0][2:]
+    puzzles = [made(f"p{n}", 0, n > 2, "knights_knaves", f"people {n}") for n in range(2, 8)]
+    grid = paper_of(puzzles)
+    assert dict(zip(grid.header, grid.rows[0], strict=True))["mean"].startswith("100.0")
+
+
 def test_puzzles_of_one_number_of_people_stand_in_its_column() -> None:
     samples = [made(f"p{i}", 0, True, "knights_knaves", "people 4") for i in range(3)]
-    grid = paper_grid(summarise(samples, record(samples=1), 3))
+    grid = paper_of(samples)
     cells = dict(zip(grid.header, grid.rows[0], strict=True))
     assert cells["4"].startswith("100.0")
     assert cells["3"] == cells["mean"] == NONE
@@ -199,7 +212,7 @@ def test_reported_numbers_are_the_papers() -> None:
 
 def test_a_set_of_no_paper_is_refused() -> None:
     with pytest.raises(InputError, match="no paper reports sums; known are knights_knaves"):
-        paper_grid(summarise(two_problems(), record(), 2))
+        paper_grid(summarise(two_problems(), record(), 2), two_problems())
 
 
 def test_a_cell_shows_per_cent() -> None:
