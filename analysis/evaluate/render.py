@@ -67,7 +67,7 @@ def _accuracies(table: Table) -> Grid:
 
 def _verdicts(table: Table) -> Grid:
     lines = [line for line in _lines(table) if line is not table.mean]
-    seen = list(table.overall.verdicts)
+    seen = [verdict for verdict, share in table.overall.verdicts.items() if share.value > 0]
     kind = "the samples'" if table.samples else "the greedy responses'"
     rows = [(_name(line), *(percent(line.verdicts.get(verdict)) for verdict in seen)) for line in lines]
     return Grid(f"Verdicts: {kind} shares", ("set", *seen), tuple(rows))

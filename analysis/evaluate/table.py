@@ -167,7 +167,7 @@ class Group:
             greedy=_share(sum(sample.right for sample in self.best), len(self.best)),
             avg=estimates[0],
             **_at_k(estimates, self.ks),
-            verdicts={str(v): share for v, n in counts.items() if (share := _share(n, len(judged))) and n},
+            verdicts={str(verdict): share for verdict, n in counts.items() if (share := _share(n, len(judged)))},
             truncated=_share(sum(sample.truncated for sample in judged), len(judged)),
             tokens=float(np.mean([sample.tokens for sample in judged])) if judged else None,
         )

@@ -102,9 +102,17 @@ def test_what_could_not_be_scored_is_counted_and_in_no_share(fault: dict) -> Non
     # a has no four scored samples: pass@4 is b's alone.
     assert line.passes[4].value == 1.0
     assert line.passes[2].value == pytest.approx((2 / 3 + 1) / 2)
-    assert "error" not in line.verdicts
+    assert line.verdicts["error"].value == 0.0
     assert sum(share.value for share in line.verdicts.values()) == pytest.approx(1.0)
     assert "UNSCORED: 1 samples" in render(table, "text")
+
+
+def test_a_verdict_that_one_set_has_and_another_has_not_is_zero_there() -> None:
+    samples = [made("p", 0, True, "x"), made("q", 0, False, "y")]
+    text = render(summarise(samples, record(samples=1), 2), "md")
+    (row,) = [line for line in text.partition("Verdicts")[2].splitlines() if line.startswith("| x |")]
+    assert row == "| x | 100.0 [20.7, 100.0] | 0.0 [0.0, 79.3] |"
+    assert "timeout" not in text
 
 
 def test_nothing_scored_is_a_dash_not_a_zero() -> None:
