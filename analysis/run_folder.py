@@ -205,8 +205,8 @@ def _events(folder: Path, problems: list[str]) -> Iterator[dict[str, Any]]:
             continue
         try:
             event = json.loads(line)
-            known = isinstance(event, dict) and event.get("event") in ("start", "end")
-        except ValueError:
+            known = event["event"] in ("start", "end") and {"start", "time"} <= event.keys()
+        except (ValueError, TypeError, KeyError, AttributeError):
             known = False
         if known:
             yield event

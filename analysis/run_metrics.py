@@ -22,7 +22,7 @@ def read_metrics(run_folder: Path) -> dict[int, Metrics]:
     """
     steps: dict[int, Metrics] = {}
     for path in sorted(run_folder.glob("metrics-*.jsonl")):
-        lines = path.read_text(encoding="utf-8").split("\n")
+        lines = path.read_bytes().split(b"\n")
         for number, line in enumerate(lines, 1):
             if not line:
                 continue

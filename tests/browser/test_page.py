@@ -158,6 +158,8 @@ def test_a_charts_numbers_are_a_table_too(show: Show, page_file: Path) -> None:
     page = show(page_file).page
     figure = page.locator("figure", has=page.get_by_role("slider", name="Reward, by step"))
     figure.get_by_text("Data table").click()
+    # The table is filled once it is opened, a moment after the click.
+    figure.locator("tbody tr").first.wait_for(state="attached")
     assert figure.locator("tbody tr").count() == 12
     assert figure.locator("thead th").all_inner_texts() == ["step", "grpo", "tr_grpo"]
 

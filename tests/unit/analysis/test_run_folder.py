@@ -81,6 +81,25 @@ def test_a_start_after_a_kill_does_not_spoil_the_line_before(folder: Path) -> No
     assert run.problems == (f"{events}: line 1 is cut short or not an event; it is left out",)
 
 
+@pytest.mark.parametrize(
+    "line", ["[1]", "77", '{"event": "start"}', '{"event": ["start"]}', '{"start": 1, "time": 1}', '"é']
+)
+def test_a_line_that_is_no_event_is_left_out_and_named(folder: Path, line: str) -> None:
+    events = folder / "events.jsonl"
+    # The last character is cut in two, as a kill may leave it.
+    events.write_bytes(line.encode()[:-1] + b"\n" + events.read_bytes())
+    run = open_run(folder)
+    assert [start.status for start in run.starts] == ["done"]
+    assert run.problems == (f"{events}: line 1 is cut short or not an event; it is left out",)
+
+
+def test_metrics_cut_within_a_character_are_read(folder: Path) -> None:
+    path = folder / "metrics-000.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(whole + '{"step": 9, "data": {"é'.encode()[:-1])
+    assert list(open_run(folder).metrics) == [0, 1, 2, 3]
+
+
 def test_what_is_missing_is_named(folder: Path) -> None:
     (folder / "config.yaml").write_text("a: [")
     (folder / "metrics-000.jsonl").write_text("")
