@@ -55,7 +55,7 @@ CHARTS = (
         # Not verl's response_length/clip_ratio, which counts the responses as long as the batch's longest.
         "reward/overlong",
         "Responses at the length limit",
-        "Share of responses that reached the limit without an end; above a few percent the limit shapes what is learned.",
+        "Share of responses that the limit cut off; above a few percent the limit shapes what is learned.",
     ),
     Chart("actor/entropy", "Entropy", "Mean entropy of the policy's next-token distribution, in nats a token."),
     Chart(
