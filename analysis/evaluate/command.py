@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -106,7 +105,6 @@ def make(
     from tr_grpo.analysis.evaluate.settings import SAMPLES, claim, read_config, read_sampling, record_of
     from tr_grpo.analysis.evaluate.worker import jobs
     from tr_grpo.trainer import processes
-    from tr_grpo.trainer.compose import environment
 
     unknown = [word for word in overrides if "=" not in word]
     if unknown:
@@ -120,8 +118,6 @@ def make(
         _check_ks(ks, sampling.samples)
         placement = workers.place(config, devices)
         problems = read_problems([Path(file) for file in config.data.val_files], wishes.limit)
-        # Read when verl is imported, by the checks.
-        os.environ.update(environment(config))
         check(config)
         claim(out, record_of(config, model, sampling, wishes, len(problems)), config)
         folder = SampleFolder(out / SAMPLES)

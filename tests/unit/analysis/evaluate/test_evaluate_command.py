@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,14 @@ from tr_grpo.data_prep.tiny_model.files import copy_shipped
 from tr_grpo.trainer.cli import app
 
 GROUPS = ["task=knights_knaves", "llm=tiny", "cluster=cpu"]
+
+
+@pytest.fixture(autouse=True)
+def sigterm_as_before() -> Iterator[None]:
+    """The command takes SIGTERM for Ctrl-C; the tests' own process does not."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 def run(*words: str) -> Any:
