@@ -90,7 +90,9 @@ def notes(table: Table) -> tuple[str, ...]:
     if table.present < table.expected:
         found.append(f"UNFINISHED: {table.present} of {table.expected} samples.")
     if table.unscored:
-        found.append(f"UNSCORED: {table.unscored} samples, whose judging or search failed, are in no share.")
+        found.append(
+            f"UNSCORED: {table.unscored} samples, whose judging or search failed, are in no share: no fair sample is left."
+        )
     return tuple(found)
 
 
