@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from tr_grpo.trainer.preflight.finding import Finding, error, warning
 from tr_grpo.trainer.preflight.ledger import BatchLedger
@@ -14,9 +14,12 @@ LEGACY_REWARD_SECTIONS = ("custom_reward_function", "reward_model", "sandbox_fus
 def check(config: DictConfig) -> Iterator[Finding]:
     """All checks that need nothing but the config."""
     yield from _legacy_reward_keys(config)
-    yield from _clip(config)
-    yield from _sizes(BatchLedger.from_config(config))
-    yield from _steps(config)
+    ledger = BatchLedger.from_config(config)
+    unusable = list(_positive(ledger))
+    yield from unusable
+    if not unusable:
+        yield from _clip(config, ledger)
+        yield from _sizes(ledger)
 
 
 def _legacy_reward_keys(config: DictConfig) -> Iterator[Finding]:
@@ -37,7 +40,7 @@ def _leaves(node: object, prefix: str) -> Iterator[tuple[str, object]]:
         yield prefix, node
 
 
-def _clip(config: DictConfig) -> Iterator[Finding]:
+def _clip(config: DictConfig, ledger: BatchLedger) -> Iterator[Finding]:
     actor = config.actor_rollout_ref.actor
     changed = actor.clip_ratio != VERL_CLIP_RATIO
     if changed and actor.clip_ratio not in (actor.clip_ratio_low, actor.clip_ratio_high):
@@ -47,7 +50,6 @@ def _clip(config: DictConfig) -> Iterator[Finding]:
             f"clip_ratio_high={actor.clip_ratio_high}",
             "set actor_rollout_ref.actor.clip_ratio_low and .clip_ratio_high",
         )
-    ledger = BatchLedger.from_config(config)
     if not ledger.clip_can_act and actor.clip_ratio_low != actor.clip_ratio_high:
         yield warning(
             "TR402", "one update a batch: the ratio is always 1, so clip_ratio_high never acts",
@@ -55,7 +57,7 @@ def _clip(config: DictConfig) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def _sizes(ledger: BatchLedger) -> Iterator[Finding]:
+def _positive(ledger: BatchLedger) -> Iterator[Finding]:
     positive = {
         "data.train_batch_size": ledger.prompts,
         "actor_rollout_ref.rollout.n": ledger.responses_per_prompt,
@@ -66,6 +68,9 @@ def _sizes(ledger: BatchLedger) -> Iterator[Finding]:
         if not isinstance(value, int) or value < 1:
             yield error("TR403", f"{key}={value} must be a positive integer", f"set {key}")
             return
+
+
+def _sizes(ledger: BatchLedger) -> Iterator[Finding]:
     if ledger.responses_per_prompt == 1:
         yield error(
             "TR404", "rollout.n=1: a group of one response has no advantage, so nothing is learned",
@@ -100,22 +105,3 @@ def _sizes(ledger: BatchLedger) -> Iterator[Finding]:
             f"ppo_max_token_len_per_gpu={ledger.micro_batch_tokens} is less than one full sequence ({longest})",
             "raise actor_rollout_ref.actor.ppo_max_token_len_per_gpu",
         )
-
-
-def _steps(config: DictConfig) -> Iterator[Finding]:
-    folder = config.trainer.default_local_dir
-    latest = OmegaConf.select(config, "trainer.total_training_steps")
-    tracker = f"{folder}/latest_checkpointed_iteration.txt"
-    try:
-        with open(tracker, encoding="utf-8") as file:
-            done = int(file.read())
-    except FileNotFoundError:
-        return
-    except ValueError:
-        yield error("TR409", f"{tracker} does not hold a step number", "remove it, or restore the checkpoint folder")
-        return
-    if config.trainer.resume_mode == "auto" and latest is not None and done >= latest:
-        yield error(
-            "TR410", f"{folder} already holds step {done} of {latest}: resuming would do nothing",
-            "raise trainer.total_training_steps, or set trainer.experiment_name for a new run",
-        )  # fmt: skip

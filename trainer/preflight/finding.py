@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from tr_grpo.trainer.preflight.codes import TITLES, anchor
+
 
 class Severity(StrEnum):
     """An error stops the run before Ray starts; a warning does not."""
@@ -30,6 +32,21 @@ class Finding:
 
     def __str__(self) -> str:
         return f"{self.code} {self.severity}: {self.message} -> {self.fix}"
+
+    @property
+    def title(self) -> str:
+        """A few words that are the same for each finding of this code."""
+        return TITLES[self.code]
+
+    @property
+    def docs(self) -> str:
+        """The section of the documentation about this code."""
+        return anchor(self.code)
+
+
+def one_line(problem: object) -> str:
+    """An exception's text, or a program's, on one line."""
+    return " ".join(str(problem).split())
 
 
 def error(code: str, message: str, fix: str) -> Finding:

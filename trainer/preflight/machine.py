@@ -25,6 +25,7 @@ def check(config: DictConfig) -> Iterator[Finding]:
     """All checks of the machine that the command runs on."""
     yield from _devices(config)
     yield from _memory(config)
+    yield from _shared_memory()
     yield from _output_folder(Path(config.trainer.default_local_dir))
     yield from _ports(config)
     yield from _other_runs(config)
@@ -76,6 +77,10 @@ def _memory(config: DictConfig) -> Iterator[Finding]:
             "TR502", f"{free:.1f} GiB of memory are free; a run with the tiny model takes about {needed:.0f} GiB",
             "stop other programs, or lower trainer.n_gpus_per_node",
         )  # fmt: skip
+
+
+def _shared_memory() -> Iterator[Finding]:
+    """A container's is 64 MB unless asked for more; Ray, NCCL and the weight sync all use it."""
     shared = shutil.disk_usage("/dev/shm").free / GIB if os.path.isdir("/dev/shm") else 0.0
     if shared < OBJECT_STORE_GIB:
         yield warning(

@@ -14,8 +14,10 @@ from tr_grpo.reward.pool import PoolSettings
 from tr_grpo.reward.scorers import SCORERS, known_data_sources, load_scorer, pick_rule, scores
 from tr_grpo.reward.verdict import Verdict
 from tr_grpo.trainer.preflight.data import files
-from tr_grpo.trainer.preflight.finding import Finding, error, warning
+from tr_grpo.trainer.preflight.finding import Finding, error, one_line, warning
 
+SELF_TEST = 8
+"""Rows, spread over the first training file, on which the scorer is tried out."""
 MOST_ROWS = 10_000
 """Rows of a file whose ground truths are read here: a second at most."""
 
@@ -23,7 +25,16 @@ MOST_ROWS = 10_000
 def check(config: DictConfig) -> Iterator[Finding]:
     """Settings first, then data sources and ground truths of all files, then one training row end to end."""
     if config.reward.reward_manager.name != "VerdictRewardManager":
-        return  # the user's own manager: verl loads it, and only it knows its rule
+        yield from _own_manager(config)  # only it knows its rule
+        return
+    if config.reward.custom_reward_function.path is not None:
+        yield error(
+            "TR310",
+            f"reward.custom_reward_function.path={config.reward.custom_reward_function.path}: the reward manager "
+            "VerdictRewardManager calls its scorer instead",
+            "make it a scorer (CONTRIBUTING.md), or choose verl's manager: reward.reward_manager.source=register "
+            "reward.reward_manager.name=naive",
+        )  # fmt: skip
     kwargs = config.reward.reward_kwargs
     try:
         scorer = load_scorer(kwargs.scorer)
@@ -53,23 +64,54 @@ def check(config: DictConfig) -> Iterator[Finding]:
             yield from _data_sources(path, rows, scorer, kwargs)
             yield from _ground_truths(path, rows[:MOST_ROWS], scorer, kwargs.scorer)
     path = files(config, "train_files")[0]
+    rows = read_rows(path)
+    for number in range(0, len(rows), -(-len(rows) // SELF_TEST)):
+        fault = list(_self_test(f"{path}: row {number}", rows[number], scorer, rule, kwargs))
+        yield from fault
+        if fault:
+            return
+
+
+def _self_test(place: str, row: Row, scorer: ModuleType, rule: Any, kwargs: Any) -> Iterator[Finding]:
+    """A right answer in the asked format is right and pays best; a wrong one and none at all are not."""
     try:
-        solution = scorer.parse_solution(read_rows(path)[0]["reward_model"]["ground_truth"])
+        solution = scorer.parse_solution(row["reward_model"]["ground_truth"])
     except ValueError:
-        return  # reported above
-    right, wrong = (
-        scorer.judge(example, solution, truncated=False, **(kwargs.judge_kwargs or {}))
-        for example in scorer.examples(solution)
+        return  # reported by _ground_truths
+    right, wrong, silent = (
+        scorer.judge(response, solution, truncated=False, **(kwargs.judge_kwargs or {}))
+        for response in (*scorer.examples(solution), "")
     )
     if right.verdict is not Verdict.RIGHT or wrong.verdict is Verdict.RIGHT:
         yield error(
-            "TR304", f"{path}: row 0: a right answer is judged {right.verdict}, a wrong one {wrong.verdict}",
+            "TR304", f"{place}: a right answer is judged {right.verdict}, a wrong one {wrong.verdict}",
             "the scorer does not fit the data: check reward.reward_kwargs.scorer and data.train_files",
         )  # fmt: skip
     elif scorer.score(right, rule) <= scorer.score(wrong, rule):
         yield error(
             "TR305", f"rule {kwargs.rule}: a right answer earns no more than a wrong one", "choose another rule"
         )
+    elif silent.verdict is Verdict.RIGHT or scorer.score(silent, rule) >= scorer.score(right, rule):
+        yield error(
+            "TR311",
+            f"{place}: an empty response is judged {silent.verdict} and earns {scorer.score(silent, rule):g}, a right "
+            f"one {scorer.score(right, rule):g}",
+            "correct the scorer or the rule: such a policy learns to say nothing",
+        )  # fmt: skip
+
+
+def _own_manager(config: DictConfig) -> Iterator[Finding]:
+    """Load it as verl's reward workers will, after Ray and vLLM have started."""
+    from verl.trainer.ppo.reward import resolve_reward_manager_cls
+
+    try:
+        resolve_reward_manager_cls(config)
+    except (ImportError, AttributeError, AssertionError, OSError, SyntaxError, ValueError) as problem:
+        yield error(
+            "TR312",
+            f"reward.reward_manager.name={config.reward.reward_manager.name} does not load: {one_line(problem)}",
+            "correct reward.reward_manager.name, .source and .module.path",
+        )  # fmt: skip
 
 
 def _overlong(config: DictConfig) -> Iterator[Finding]:

@@ -68,18 +68,6 @@ def test_batch_faults(run: Run, overrides: list[str], code: str) -> None:
     assert code in codes(list(batch.check(run(*overrides))))
 
 
-def test_a_finished_run_is_not_resumed_into_nothing(run: Run) -> None:
-    config = run()
-    folder = Path(config.trainer.default_local_dir)
-    folder.mkdir(parents=True)
-    (folder / "latest_checkpointed_iteration.txt").write_text("25")
-    assert codes(list(batch.check(config))) == ["TR410"]
-    (folder / "latest_checkpointed_iteration.txt").write_text("24")
-    assert codes(list(batch.check(config))) == []
-    (folder / "latest_checkpointed_iteration.txt").write_text("")
-    assert codes(list(batch.check(config))) == ["TR409"]
-
-
 def test_model_faults(run: Run, files: Path, tmp_path: Path) -> None:
     def found(path: Path) -> list[str]:
         return codes(list(model.check(run(f"actor_rollout_ref.model.path={path}"))))

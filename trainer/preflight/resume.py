@@ -1,0 +1,121 @@
+"""TR409, TR410, TR430 to TR433: what resuming would do (verl#5725, #7401, #7974: nothing, with exit status 0)."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from tr_grpo.trainer.preflight.finding import Finding, error, warning
+from tr_grpo.trainer.preflight.ledger import BatchLedger
+from tr_grpo.trainer.preflight.schedule import Schedule
+
+TRACKER = "latest_checkpointed_iteration.txt"
+MODES = ("disable", "auto", "resume_path")
+FRESH = "trainer.experiment_name or trainer.default_local_dir for a new run"
+
+ORDER_OR_METHOD = (
+    "group.algo",
+    "data.train_files",
+    "data.seed",
+    "data.shuffle",
+    "data.train_batch_size",
+    "data.train_max_samples",
+    "data.max_prompt_length",
+    "data.max_response_length",
+    "actor_rollout_ref.model.path",
+    "actor_rollout_ref.rollout.n",
+    "actor_rollout_ref.rollout.temperature",
+    "actor_rollout_ref.actor.ppo_mini_batch_size",
+    "actor_rollout_ref.actor.clip_ratio_low",
+    "actor_rollout_ref.actor.clip_ratio_high",
+    "actor_rollout_ref.actor.use_kl_loss",
+    "actor_rollout_ref.actor.optim.lr",
+    "reward.reward_kwargs.scorer",
+    "reward.reward_kwargs.rule",
+)
+"""Keys whose change makes the second half of a run another experiment, or its data another order."""
+
+
+def check(config: DictConfig) -> Iterator[Finding]:
+    """Nothing to do where nothing is resumed."""
+    mode = config.trainer.resume_mode
+    if mode not in MODES:
+        yield error("TR430", f"trainer.resume_mode={mode} is unknown", f"choose one of {', '.join(MODES)}")
+        return
+    if mode == "disable":
+        return
+    if mode == "resume_path":
+        checkpoint = Path(str(config.trainer.resume_from_path))
+        if not checkpoint.is_dir() or not checkpoint.name.removeprefix("global_step_").isdecimal():
+            yield error(
+                "TR430", f"trainer.resume_from_path={checkpoint} is no folder global_step_N",
+                "name the folder of a checkpoint, e.g. outputs/run/global_step_20",
+            )  # fmt: skip
+            return
+    else:
+        folder = Path(config.trainer.default_local_dir)
+        tracker = folder / TRACKER
+        if not tracker.is_file():
+            return
+        try:
+            checkpoint = folder / f"global_step_{int(tracker.read_text('utf-8'))}"
+        except ValueError:
+            yield error(
+                "TR409", f"{tracker} does not hold a step number", "remove it, or restore the checkpoint folder"
+            )
+            return
+    yield from _checkpoint(config, checkpoint)
+
+
+def _checkpoint(config: DictConfig, checkpoint: Path) -> Iterator[Finding]:
+    done, schedule = int(checkpoint.name.removeprefix("global_step_")), Schedule.from_config(config)
+    if done >= schedule.steps:
+        yield error(
+            "TR410", f"{checkpoint.parent} already holds step {done} of {schedule.steps}: resuming would do nothing",
+            f"raise trainer.total_training_steps and trainer.total_epochs, or set {FRESH}",
+        )  # fmt: skip
+        return
+    if not checkpoint.is_dir():
+        yield error(
+            "TR430",
+            f"{checkpoint.parent / TRACKER} names step {done}, but {checkpoint} is not there: verl would start "
+            "again from step 0 and write over the rest",
+            f"restore the checkpoint, remove {TRACKER}, or set {FRESH}",
+        )  # fmt: skip
+        return
+    if not config.trainer.use_v1 and done % schedule.steps_per_epoch == 0:
+        yield warning(
+            "TR433", f"step {done} is an epoch's last: verl's V0 trainer takes the loaded data position for the next "
+            "epoch's, which is then empty, so an epoch is lost",
+            "resume an earlier checkpoint with trainer.resume_mode=resume_path, or set trainer.use_v1=true",
+        )  # fmt: skip
+    yield from _devices(config, checkpoint)
+    yield from _settings(config, checkpoint.parent)
+
+
+def _devices(config: DictConfig, checkpoint: Path) -> Iterator[Finding]:
+    """FSDP's shards are read by the rank that wrote them; other nodes' are not visible here."""
+    devices = BatchLedger.from_config(config).devices
+    names = {path.name.split("_")[3] for path in (checkpoint / "actor").glob("model_world_size_*_rank_*.pt")}
+    if names and str(devices) not in names:
+        yield error(
+            "TR431", f"{checkpoint} was written by {', '.join(sorted(names))} devices, and this run has {devices}",
+            f"use as many devices, or set {FRESH}",
+        )  # fmt: skip
+
+
+def _settings(config: DictConfig, folder: Path) -> Iterator[Finding]:
+    written = folder / "config.yaml"
+    if not written.is_file():
+        return
+    before = OmegaConf.load(written)
+    changed = []
+    for key in ORDER_OR_METHOD:
+        old, new = OmegaConf.select(before, key), OmegaConf.select(config, key)
+        if old != new:
+            changed.append(f"{key} {old} -> {new}")
+    if changed:
+        yield warning(
+            "TR432", f"the run in {folder} goes on with other settings: {'; '.join(changed)}",
+            f"restore them, or set {FRESH}",
+        )  # fmt: skip
