@@ -91,7 +91,7 @@ def notes(table: Table) -> tuple[str, ...]:
         found.append(f"UNFINISHED: {table.present} of {table.expected} samples.")
     if table.unscored:
         found.append(
-            f"UNSCORED: {table.unscored} samples, whose judging or search failed, are in no share: no fair sample is left."
+            f"UNSCORED: {table.unscored} samples (judging or search failed) are left out; the rest is no fair sample."
         )
     return tuple(found)
 
