@@ -266,20 +266,3 @@ def json_of(sample: Sample) -> dict[str, Any]:
 
     assert sample.trajectory is not None
     return json.loads(sample.trajectory)
-
-
-def check_run_can_be_evaluated(run: Path, out: Path) -> None:
-    """For a test that has trained: a run's folder is evaluated with its own settings, its shards merged once."""
-    evaluation = Evaluation(out, [str(run), "--limit", "2", "--format", "csv"])
-    evaluation.start("--samples", "2")
-    try:
-        assert evaluation.wait(START) == 0, evaluation.said
-    finally:
-        evaluation.processes.stop()
-    (merged,) = run.glob("global_step_*/merged")
-    assert list(merged.glob("*.safetensors"))
-    assert len(evaluation.samples) == 4
-    assert f"merging {merged.parent / 'actor'}" in evaluation.said
-    evaluation.start("--samples", "2")
-    assert evaluation.wait(120) == 0, evaluation.said
-    assert evaluation.said.count("merging") == 1
