@@ -14,12 +14,8 @@ from tr_grpo.trainer.preflight.finding import Finding, error, warning
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-TINY = {
-    "tiny": "run `tr-grpo prep tiny-model`",
-    "tiny_arithmetic": "run `tr-grpo prep tiny-model --task arithmetic`",
-    "tiny_facts": "run `tr-grpo prep tiny-model --task facts`",
-}
-"""What makes the model folder of an ``llm`` that is the project's own."""
+TINY = {"tiny": "", "tiny_arithmetic": " --task arithmetic", "tiny_facts": " --task facts"}
+"""Options of `tr-grpo prep tiny-model` that make the model of an ``llm`` that is the project's own."""
 
 
 def check(config: DictConfig) -> Iterator[Finding]:
@@ -29,7 +25,8 @@ def check(config: DictConfig) -> Iterator[Finding]:
     if not os.path.isdir(path):
         if looks_local:
             fix = "correct the path" if path else "name the model: actor_rollout_ref.model.path=FOLDER_OR_HUB_NAME"
-            fix = TINY.get(config.group.llm, fix)
+            if config.group.llm in TINY:
+                fix = f"run `tr-grpo prep tiny-model{TINY[config.group.llm]} --out {path}`"
             yield error("TR601", f"actor_rollout_ref.model.path={path}: no such folder", fix)
         else:
             yield from _hub(path)

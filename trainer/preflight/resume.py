@@ -13,6 +13,8 @@ TRACKER = "latest_checkpointed_iteration.txt"
 MODES = ("disable", "auto", "resume_path")
 FRESH = "trainer.experiment_name or trainer.default_local_dir for a new run"
 
+ABSENT = object()
+"""The value of a key that another version of the recipe did not have."""
 ORDER_OR_METHOD = (
     "group.algo",
     "data.train_files",
@@ -111,8 +113,8 @@ def _settings(config: DictConfig, folder: Path) -> Iterator[Finding]:
     before = OmegaConf.load(written)
     changed = []
     for key in ORDER_OR_METHOD:
-        old, new = OmegaConf.select(before, key), OmegaConf.select(config, key)
-        if old != new:
+        old, new = OmegaConf.select(before, key, default=ABSENT), OmegaConf.select(config, key)
+        if old != new and old is not ABSENT:
             changed.append(f"{key} {old} -> {new}")
     if changed:
         yield warning(

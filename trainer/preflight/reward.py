@@ -106,10 +106,12 @@ def _own_manager(config: DictConfig) -> Iterator[Finding]:
 
     try:
         resolve_reward_manager_cls(config)
-    except (ImportError, AttributeError, AssertionError, OSError, SyntaxError, ValueError) as problem:
+    except (ImportError, AttributeError, AssertionError, OSError, RuntimeError, ValueError) as problem:
+        # verl wraps what the module itself raises.
+        cause = problem.__cause__ or problem
         yield error(
             "TR312",
-            f"reward.reward_manager.name={config.reward.reward_manager.name} does not load: {one_line(problem)}",
+            f"reward.reward_manager.name={config.reward.reward_manager.name} does not load: {one_line(cause)}",
             "correct reward.reward_manager.name, .source and .module.path",
         )  # fmt: skip
 

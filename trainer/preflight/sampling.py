@@ -80,8 +80,11 @@ def _parallelism(config: DictConfig) -> Iterator[Finding]:
             f"{rollout.tensor_model_parallel_size} x data x pipeline parallel size): verl leaves the rest idle",
             f"choose a {ROLLOUT}.tensor_model_parallel_size that divides",
         )  # fmt: skip
-    for part in ("actor", "ref"):
-        size = OmegaConf.select(config, f"actor_rollout_ref.{part}.ulysses_sequence_parallel_size") or 1
+    sizes = {
+        OmegaConf.select(config, f"actor_rollout_ref.{part}.ulysses_sequence_parallel_size") or 1: part
+        for part in ("ref", "actor")
+    }
+    for size, part in sizes.items():  # the reference's follows the actor's unless it is set
         if devices % size:
             yield error(
                 "TR429", f"{part}.ulysses_sequence_parallel_size={size} does not divide {devices} devices",
