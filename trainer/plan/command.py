@@ -2,9 +2,12 @@
 
 import json
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from tr_grpo.data_prep.errors import InputError
 
 
 class Format(StrEnum):
@@ -23,12 +26,13 @@ def plan(
     shape: Annotated[str | None, typer.Option(help="Sizes of an unknown model: layers=…,hidden=…,….")] = None,
     assume: Annotated[list[str] | None, typer.Option(help="An assumed number: train_mfu=0.4; repeatable.")] = None,
     scale: Annotated[bool, typer.Option("--scale", help="From 8 to 1,000 GPUs: where the time goes.")] = False,
+    draw: Annotated[Path | None, typer.Option(help="With --scale: the picture, an .svg or .png file.")] = None,
     output: Annotated[Format, typer.Option("--format", help="How to print it.")] = Format.TEXT,
 ) -> None:
     """Memory, time and settings that fit, on paper, of the run that tr-grpo train would start with the same words."""
     # Composing needs hydra, and scipy is slow to load: not for `tr-grpo --help`.
     from tr_grpo.trainer.compose import compose
-    from tr_grpo.trainer.plan import devices, text
+    from tr_grpo.trainer.plan import devices, scale_text, text
     from tr_grpo.trainer.plan.assumptions import Assumptions
     from tr_grpo.trainer.plan.planning import make
     from tr_grpo.trainer.plan.setting import read
@@ -41,7 +45,13 @@ def plan(
         devices.card(card or devices.DEFAULT),
         Assumptions.parse(assume or ()),
     )
-    content = text
+    if draw is not None:
+        if not scale:
+            raise InputError("--draw: only with --scale")
+        from tr_grpo.trainer.plan.picture import draw as draw_picture
+
+        draw_picture(made, draw)
+    content = scale_text if scale else text
     if output is Format.JSON:
         typer.echo(json.dumps(content.as_json(made), indent=2, ensure_ascii=False))
     elif output is Format.MD:

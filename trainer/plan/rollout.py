@@ -21,7 +21,7 @@ class Rollout:
     prefill: float
     decode: float
     ideal: float
-    """Decoding, if the engine's slots stayed as full as at the start until the last token."""
+    """Decoding, if all engines had the same tokens to write and their slots stayed full until the last."""
     slots: int
     """Responses in flight at most."""
     limited_by: str
@@ -107,7 +107,7 @@ def rollout(shape: ModelShape, run: Setting, card: Card, cache: KVCache, assumed
     return Rollout(
         prefill=2 * shape.matmul_parameters * prompts / (run.tensor_parallel * card.flops * assumed.prefill_mfu),
         decode=makespan(tokens.tolist(), slots, step_seconds),
-        ideal=float(tokens.sum()) / slots * step_seconds(slots),
+        ideal=share * float(lengths(run.responses, run, assumed).mean()) / slots * step_seconds(slots),
         slots=slots,
         limited_by=limited_by,
         bound=max(full, key=lambda name: full[name])
