@@ -56,11 +56,11 @@ def resolved(overrides: list[str]) -> "DictConfig":
     from omegaconf import OmegaConf
 
     from tr_grpo.trainer.compose import compose, environment
-    from tr_grpo.trainer.main import _use_absolute_paths
+    from tr_grpo.trainer.main import use_absolute_paths
 
     config = compose(overrides)
     os.environ.update(environment(config))
-    _use_absolute_paths(config)
+    use_absolute_paths(config)
     OmegaConf.resolve(config)
     return config
 

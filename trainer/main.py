@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         config = compose(overrides)
         os.environ.update(environment(config))
-        _use_absolute_paths(config)
+        use_absolute_paths(config)
         # verl hands ray_kwargs to Ray without resolving interpolations.
         OmegaConf.resolve(config)
         # Imported now because it imports verl, which reads the environment set above.
@@ -70,7 +70,7 @@ def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     return arguments, overrides
 
 
-def _use_absolute_paths(config: DictConfig) -> None:
+def use_absolute_paths(config: DictConfig) -> None:
     """Ray's workers may start in another folder, so paths are fixed where the command was given."""
     config.trainer.default_local_dir = _absolute(config.trainer.default_local_dir)
     for key in ("train_files", "val_files"):
