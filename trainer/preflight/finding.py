@@ -51,9 +51,9 @@ def one_line(problem: object) -> str:
 
 def error(code: str, message: str, fix: str) -> Finding:
     """A finding that stops the run."""
-    return Finding(code, Severity.ERROR, message, fix)
+    return Finding(code, Severity.ERROR, " ".join(message.splitlines()), fix)
 
 
 def warning(code: str, message: str, fix: str) -> Finding:
     """A finding that does not stop the run but probably should be acted on."""
-    return Finding(code, Severity.WARNING, message, fix)
+    return Finding(code, Severity.WARNING, " ".join(message.splitlines()), fix)

