@@ -33,10 +33,10 @@ def draw(plan: Plan, path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    with plt.rc_context({"svg.hashsalt": "tr-grpo", "font.size": 9, "svg.fonttype": "none"}):
+    with plt.rc_context({"svg.hashsalt": "tr-grpo", "font.size": 9}):
         figure, axes = plt.subplots(1, 3, figsize=(12.5, 4.2), layout="constrained")
-        _bars(axes[0], scale(plan, Regime.SAME_BATCH), "The same batch: stragglers stay")
-        _bars(axes[1], scale(plan, Regime.BATCH_GROWS), "The batch grows with the GPUs: the driver's data")
+        _bars(axes[0], scale(plan, Regime.SAME_BATCH), "The same batch")
+        _bars(axes[1], scale(plan, Regime.BATCH_GROWS), "The batch grows with the GPUs")
         axes[1].legend(fontsize=8, frameon=False)
         _asynchrony(axes[2], plan)
         figure.suptitle(
@@ -72,5 +72,5 @@ def _asynchrony(axes: Any, plan: Plan) -> None:
     axes.axhline(1, color="#999999", linewidth=1)
     axes.set_xlabel("σ of the log-normal response lengths")
     axes.set_ylabel("throughput, taking turns = 1")
-    axes.set_title("Simulated: what asynchrony gains", fontsize=9)
+    axes.set_title("Simulated: beside taking turns on the same GPUs", fontsize=9)
     axes.legend(fontsize=8, frameon=False)

@@ -5,14 +5,14 @@ from dataclasses import asdict
 from typing import Any
 
 from tr_grpo.trainer.plan.planning import Plan
-from tr_grpo.trainer.plan.scale import Asynchrony, Regime, Row, asynchrony, scale
+from tr_grpo.trainer.plan.scale import BATCH, BATCHES, Asynchrony, Regime, Row, asynchrony, scale
 from tr_grpo.trainer.plan.text import NOTE, Block, Table
 
 ASYNC_NOTE = (
-    "Simulated (128 responses a batch, 12 batches, seed 0; log-normal lengths cut at the limit): responses a second "
-    "beside taking turns on the same GPUs. One step off and asynchronous split the GPUs between rollouts and updates "
-    "as is best for each; asynchronous responses may be two batches old. A token takes the same time however many are "
-    "in flight."
+    f"Simulated ({BATCH} responses a batch, {BATCHES} batches, seed 0; log-normal lengths cut at the limit): responses "
+    "a second beside taking turns on the same GPUs. One step off and asynchronous split the GPUs between rollouts and "
+    "updates as is best for each; asynchronous responses may be two batches old. A token takes the same time however "
+    "many are in flight."
 )
 
 
