@@ -34,6 +34,8 @@ class Setting:
     logprob_follows: bool
     """``logprob_tokens`` is whatever ``update_tokens`` is: verl's default."""
     dynamic: bool
+    packed: bool
+    """Sequences without padding (``use_remove_padding``), which verl's Ulysses needs."""
     master_bytes: int
     """A stored weight (``model_dtype``)."""
     compute_bytes: int
@@ -110,7 +112,7 @@ def read(config: DictConfig) -> Setting:
     parallel = count(f"{ACTOR}.ulysses_sequence_parallel_size", divides=gpus)
     whole = engine.fsdp_size in (-1, 0)
     precision = engine.get("mixed_precision") or {}
-    lora = model.lora_rank or model.lora.rank
+    lora = count("actor_rollout_ref.model.lora_rank", least=0) or count("actor_rollout_ref.model.lora.rank", least=0)
     return Setting(
         nodes=nodes,
         gpus_per_node=per_node,
@@ -128,6 +130,7 @@ def read(config: DictConfig) -> Setting:
         ),
         logprob_follows=OmegaConf.is_interpolation(rollout, "log_prob_max_token_len_per_gpu"),
         dynamic=bool(actor.use_dynamic_bsz),
+        packed=bool(model.use_remove_padding),
         master_bytes=_bytes(f"{ACTOR}.fsdp_config.model_dtype", engine.model_dtype or "fp32"),
         compute_bytes=_bytes(f"{ACTOR}.fsdp_config.mixed_precision.param_dtype", precision.get("param_dtype", "bf16")),
         param_offload=bool(engine.param_offload),
@@ -139,17 +142,19 @@ def read(config: DictConfig) -> Setting:
         fused_logits=bool(model.use_fused_kernels),
         compiled=bool(engine.use_torch_compile),
         entropy_in_update=bool(actor.calculate_entropy or actor.entropy_coeff),
-        entropy_chunk=engine.entropy_from_logits_chunk_size if engine.entropy_from_logits_with_chunking else 0,
-        temperature=float(rollout.temperature),
+        entropy_chunk=count(f"{ACTOR}.fsdp_config.entropy_from_logits_chunk_size")
+        if engine.entropy_from_logits_with_chunking
+        else 0,
+        temperature=_real(config, f"{ROLLOUT}.temperature"),
         lora_rank=lora,
         reference=bool(actor.use_kl_loss or config.algorithm.use_kl_in_reward) and not lora,
         recompute_old=not OmegaConf.select(config, "algorithm.rollout_correction.bypass_mode", default=False),
         tensor_parallel=count(f"{ROLLOUT}.tensor_model_parallel_size", divides=gpus),
-        gpu_memory_utilization=float(rollout.gpu_memory_utilization),
+        gpu_memory_utilization=_real(config, f"{ROLLOUT}.gpu_memory_utilization", most=1.0),
         rollout_bytes=_bytes(f"{ROLLOUT}.dtype", rollout.dtype),
         sleeps=bool(rollout.free_cache_engine and rollout.get("enable_sleep_mode", True)),
         max_num_seqs=count(f"{ROLLOUT}.max_num_seqs"),
-        max_model_len=rollout.max_model_len or longest,
+        max_model_len=longest if rollout.max_model_len is None else count(f"{ROLLOUT}.max_model_len"),
         bucket_bytes=count(f"{ROLLOUT}.checkpoint_engine.update_weights_bucket_megabytes") * 1024**2,
     )
 
@@ -194,16 +199,24 @@ def _micro_batch(config: DictConfig, switch: str, prefix: str, longest: int, par
     return -(-_count(config, f"{prefix}micro_batch_size_per_gpu") * longest // parallel)
 
 
-def _count(config: DictConfig, key: str, divides: int | None = None) -> int:
-    """A whole number of at least 1, which ``divides`` the run's GPUs where that is given."""
+def _count(config: DictConfig, key: str, divides: int | None = None, least: int = 1) -> int:
+    """A whole number of at least ``least``, which ``divides`` the run's GPUs where that is given."""
     value = OmegaConf.select(config, key)
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise InputError(f"{key}={value}: must be a whole number of at least 1")
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise InputError(f"{key}={value}: must be a whole number of at least {least}")
     if divides is not None and divides % value:
         raise InputError(
             f"{key}={value}: must divide the run's {divides} GPUs (trainer.nnodes × trainer.n_gpus_per_node)"
         )
     return value
+
+
+def _real(config: DictConfig, key: str, most: float = float("inf")) -> float:
+    """A number from 0 to ``most``."""
+    value = OmegaConf.select(config, key)
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= most:
+        raise InputError(f"{key}={value}: must be a number from 0" + (f" to {most:g}" if most < float("inf") else ""))
+    return float(value)
 
 
 def _bytes(key: str, name: Any) -> int:

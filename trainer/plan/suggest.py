@@ -155,7 +155,7 @@ def _share(plan: Plan, where: str) -> Change | None:
 def _sequence_parallel(plan: Plan, where: str) -> Change | None:
     """Ulysses: a sequence over more GPUs, within a node, as far as the heads can be divided."""
     run, wider = plan.run, 2 * plan.run.sequence_parallel
-    if not where.startswith(("update: backward", "log-prob", "reference")) or not run.dynamic:
+    if not where.startswith(("update: backward", "log-prob", "reference")) or not (run.dynamic and run.packed):
         return None
     if wider > run.gpus_per_node or run.gpus_per_node % wider or plan.shape.heads % wider:
         return None

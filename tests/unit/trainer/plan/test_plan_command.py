@@ -49,6 +49,14 @@ def test_json_has_the_numbers_of_the_text() -> None:
     assert set(told["cards"]) == {"RTX4090", "A6000", "L40S", "A100", "H100", "H200"}
 
 
+def test_the_way_to_a_thousand_gpus_is_told_in_json() -> None:
+    told = json.loads(call(*WORDS, "--scale", "--format", "json"))
+    assert set(told["regimes"]) == {regime.value for regime in Regime}
+    for rows in told["regimes"].values():
+        assert [row["gpus"] for row in rows] == [4 * count for count in NODES]
+    assert [row["sigma"] for row in told["simulation"]["rows"]] == [0.0, 0.4, 0.7, 1.0, 1.3]
+
+
 def test_markdown_tables_have_as_many_cells_as_their_header() -> None:
     made = plan(node(), on="RTX4090")
     for parts in (list(text.blocks(made)), list(scale_text.blocks(made))):

@@ -124,6 +124,12 @@ def test_seven_billion_parameters_on_one_card_are_refused_by_the_optimizer_step(
         (("cluster=gpu_1", "trainer.nnodes=0"), "trainer.nnodes=0: must be a whole number of at least 1"),
         (("cluster=gpu_1", "data.train_batch_size=many"), "data.train_batch_size=many: must be a whole number"),
         (("cluster=gpu_1", "actor_rollout_ref.rollout.tensor_model_parallel_size=2"), "must divide the run's 1 GPUs"),
+        (("cluster=gpu_1", "actor_rollout_ref.rollout.temperature=warm"), "temperature=warm: must be a number from 0"),
+        (("cluster=gpu_1", "actor_rollout_ref.rollout.gpu_memory_utilization=60"), "=60: must be a number from 0 to 1"),
+        (
+            ("cluster=gpu_1", "actor_rollout_ref.model.lora_rank=-1"),
+            "lora_rank=-1: must be a whole number of at least 0",
+        ),
         (("cluster=gpu_1", "actor_rollout_ref.rollout.dtype=int3"), "rollout.dtype=int3: plan knows fp32"),
         (
             ("cluster=gpu_1", "actor_rollout_ref.actor.ppo_max_token_len_per_gpu=100"),

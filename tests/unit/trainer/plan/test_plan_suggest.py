@@ -51,6 +51,13 @@ def test_what_cannot_fit_is_said_and_not_glossed_over() -> None:
     assert not found.plan.fits
 
 
+def test_ulysses_is_not_suggested_where_verl_refuses_it() -> None:
+    long = run("llm=qwen2_5_3b_instruct", "task=math_deepscaler", "cluster=node_4x80gb")
+    key = "actor_rollout_ref.actor.ulysses_sequence_parallel_size"
+    assert key in suggest(plan(long, on="RTX4090")).overrides
+    assert key not in suggest(plan(replace(long, packed=False), on="RTX4090")).overrides
+
+
 def test_a_run_that_fits_is_left_alone() -> None:
     assert not suggest(plan(node())).overrides
 
