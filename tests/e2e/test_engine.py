@@ -144,7 +144,7 @@ def test_the_probes_slope_is_the_gradient_norm(results: dict[int, Results]) -> N
 def test_a_nan_stops_every_width_and_names_the_sample(results: dict[int, Results]) -> None:
     for cases in results.values():
         assert "the log-probability of token 0 of response 0 of the micro-batch is nan" in cases["nan"]["error"]
-        assert "sample uid=prompt-0" in cases["nan"]["error"]
+        assert "sample data_source=random, uid=prompt-0" in cases["nan"]["error"]
 
 
 def test_the_ledger_is_of_the_policy_term_alone(results: dict[int, Results]) -> None:
