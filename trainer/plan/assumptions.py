@@ -5,6 +5,9 @@ from dataclasses import dataclass, field, fields
 
 from tr_grpo.data_prep.errors import InputError
 
+MOST_SIGMA = 4.0
+"""Of ``length_sigma``: beyond, the mean of a log-normal is its rarest values alone."""
+
 
 def _assumed(value: float, why: str) -> float:
     number: float = field(default=value, metadata={"why": why})
@@ -50,6 +53,9 @@ class Assumptions:
         ):
             if getattr(self, name) > 1:
                 raise InputError(f"--assume {name}={getattr(self, name)}: a share is at most 1")
+
+        if self.length_sigma > MOST_SIGMA:
+            raise InputError(f"--assume length_sigma={self.length_sigma}: must be at most {MOST_SIGMA:g}")
 
     def rows(self) -> list[tuple[str, float, str]]:
         """Name, value and reason of each."""

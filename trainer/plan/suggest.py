@@ -6,6 +6,7 @@ time, then more parallelism, then more nodes. LoRA is never suggested: it change
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 from tr_grpo.trainer.plan.memory import FSDP, MODEL
 from tr_grpo.trainer.plan.planning import CACHE, Plan, make, with_nodes
@@ -102,7 +103,7 @@ LOGPROB_TOKENS = f"{ROLLOUT}.log_prob_max_token_len_per_gpu"
 PARALLEL = f"{ACTOR}.ulysses_sequence_parallel_size"
 SHARE = f"{ROLLOUT}.gpu_memory_utilization"
 GROUP = f"{ROLLOUT}.tensor_model_parallel_size"
-FIELDS: Mapping[str, tuple[str, Callable[[str], object]]] = {
+FIELDS: Mapping[str, tuple[str, Callable[[str], Any]]] = {
     f"{MODEL}.enable_gradient_checkpointing": ("checkpointing", _flag),
     TOKENS: ("update_tokens", int),
     LOGPROB_TOKENS: ("logprob_tokens", int),
@@ -146,8 +147,8 @@ def _share(plan: Plan, where: str) -> Change | None:
     if not where.startswith(("rollout", CACHE, "weight sync")):
         return None
     step = 0.05 if where == CACHE else -0.05
-    share = round(plan.run.gpu_memory_utilization + step, 2)
-    if not 0.1 <= share <= 0.9:
+    share = max(0.1, round(plan.run.gpu_memory_utilization + step, 2))
+    if share > 0.9:
         return None
     return {SHARE: f"{share:g}"}, apply(plan.run, {SHARE: f"{share:g}"})
 

@@ -72,7 +72,8 @@ def _verdict(plan: Plan, suggestion: Suggestion) -> Iterator[Block]:
         yield "It does not fit. " + ". ".join(problem.text for problem in plan.problems) + "."
         changes = " ".join(f"{key}={value}" for key, value in suggestion.overrides.items())
         if suggestion.left:
-            yield f"No settings were found that fit. Furthest: {changes}. Left: {'. '.join(suggestion.left)}."
+            furthest = f" Furthest: {changes}. Left: {'. '.join(suggestion.left)}." if changes else ""
+            yield f"No settings were found that fit.{furthest} A smaller model or larger cards would."
         else:
             yield f"The smallest changes that make it fit: {changes}"
             yield (

@@ -161,6 +161,7 @@ def test_micro_batches_counted_in_responses_are_tokens_at_the_limit() -> None:
         ("train_mfu=fast", "'fast' is no number"),
         ("train_mfu=0", "must be above 0"),
         ("train_mfu=nan", "must be above 0"),
+        ("length_sigma=50", "must be at most 4"),
         ("train_mfu=1.2", "a share is at most 1"),
     ],
 )

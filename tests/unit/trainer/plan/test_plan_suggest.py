@@ -58,6 +58,12 @@ def test_ulysses_is_not_suggested_where_verl_refuses_it() -> None:
     assert key not in suggest(plan(replace(long, packed=False), on="RTX4090")).overrides
 
 
+def test_a_share_of_nothing_is_raised() -> None:
+    found = suggest(plan(replace(node(), gpu_memory_utilization=0.0)))
+    assert set(found.overrides) == {SHARE}
+    assert found.plan.fits
+
+
 def test_a_run_that_fits_is_left_alone() -> None:
     assert not suggest(plan(node())).overrides
 
