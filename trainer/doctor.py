@@ -120,7 +120,7 @@ def show(config: "DictConfig", examination: "Examination") -> None:
         console.print(f"not checked because of the errors: {', '.join(examination.skipped)}")
     errors, all_found = len(examination.errors), len(examination.findings)
     done = len(CHECKS) - len(examination.skipped)
-    console.print(f"{errors} errors, {all_found - errors} warnings in {done} of {len(CHECKS)} checks")
+    console.print(f"errors: {errors}, warnings: {all_found - errors}, checks made: {done} of {len(CHECKS)}")
 
 
 def _table(examination: "Examination") -> "Table":

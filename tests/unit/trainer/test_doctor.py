@@ -76,7 +76,7 @@ def test_the_table_has_errors_first_with_the_place_that_explains_them(
     for words in ("one response a prompt", "docs/troubleshooting.md#tr404", "rollout.n=2", "64 (8 a prompt)"):
         assert words in printed
     assert "not checked because of the errors: disk" in printed
-    assert printed.splitlines()[-1].startswith("1 errors, 1 warnings in ")
+    assert printed.splitlines()[-1].startswith("errors: 1, warnings: 1, checks made: ")
 
 
 def test_a_strangers_words_are_no_markup() -> None:
