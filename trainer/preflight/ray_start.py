@@ -8,6 +8,7 @@ import resource
 import shutil
 import socket
 from collections.abc import Iterator
+from math import ceil
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -24,6 +25,7 @@ FULL = 0.95
 LONGEST_SOCKET = 107
 """Bytes of a Unix socket's path on Linux."""
 SOCKET = "session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store"
+CGROUP = Path("/sys/fs/cgroup/cpu.max")
 CONNECT_S = 5.0
 
 
@@ -65,7 +67,7 @@ def _answers(address: str) -> Iterator[Finding]:
 def _cpus(config: DictConfig) -> Iterator[Finding]:
     """A placement group that does not fit is waited for, for ever."""
     told = OmegaConf.select(config, "ray_kwargs.ray_init.num_cpus")
-    cpus = os.cpu_count() or 1 if told is None else told
+    cpus = cores(CGROUP.read_text("ascii") if CGROUP.is_file() else "max") if told is None else told
     needed = CPUS_A_DEVICE * config.trainer.n_gpus_per_node + TASK_RUNNER_CPUS
     if cpus < needed:
         yield error(
@@ -74,6 +76,13 @@ def _cpus(config: DictConfig) -> Iterator[Finding]:
             "it would wait for them for ever",
             f"set ray_kwargs.ray_init.num_cpus={max(32, needed)}: to Ray the number is only a count",
         )  # fmt: skip
+
+
+def cores(quota: str) -> int:
+    """The machine's, or fewer in a container, as Ray counts them: ``quota`` is the text of cgroup 2's ``cpu.max``."""
+    machine = os.cpu_count() or 1
+    allowed, *period = quota.split()
+    return machine if allowed == "max" else min(machine, ceil(int(allowed) / int(period[0])))
 
 
 def _folder(config: DictConfig) -> Iterator[Finding]:

@@ -63,6 +63,24 @@ def test_a_placement_group_that_never_fits_is_found(run: Run) -> None:
     assert codes(list(ray_start.check(run("trainer.n_gpus_per_node=11")))) == ["TR511"]
 
 
+@pytest.mark.parametrize(
+    ("quota", "expected"),
+    [("max 100000\n", 64), ("200000 100000\n", 2), ("50000 100000\n", 1), ("9900000 100000\n", 64)],
+)
+def test_a_containers_cpus_are_its_quota(monkeypatch: pytest.MonkeyPatch, quota: str, expected: int) -> None:
+    monkeypatch.setattr(ray_start.os, "cpu_count", lambda: 64)
+    assert ray_start.cores(quota) == expected
+
+
+def test_a_container_with_few_cpus_is_found(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_start.os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(ray_start, "CGROUP", tmp_path / "cpu.max")
+    config = run("ray_kwargs.ray_init.num_cpus=null")
+    assert codes(list(ray_start.check(config))) == []
+    (tmp_path / "cpu.max").write_text("200000 100000\n")
+    assert codes(list(ray_start.check(config))) == ["TR511"]
+
+
 def test_the_cpus_of_a_device_are_verls() -> None:
     from verl.single_controller.ray.base import ResourcePoolManager
 
