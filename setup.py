@@ -56,6 +56,7 @@ setup(
         "rich",
         "scipy",
         "sentence-transformers",
+        "simpy",
         "tenacity",
         "tensorboard",
         "torch==2.11.0",
