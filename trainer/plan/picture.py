@@ -18,6 +18,8 @@ COLOURS = {
     "data": "#D55E00",
     "overhead": "#999999",
 }
+UNSEEN = 3e-3
+"""A part of a bar that is thinner than this share of the tallest bar is less than a line: it is left out."""
 
 
 def draw(plan: Plan, path: Path) -> None:
@@ -33,7 +35,7 @@ def draw(plan: Plan, path: Path) -> None:
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    with plt.rc_context({"svg.hashsalt": "tr-grpo", "font.size": 9}):
+    with plt.rc_context({"svg.hashsalt": "tr-grpo", "svg.fonttype": "none", "font.size": 9}):
         figure, axes = plt.subplots(1, 3, figsize=(12.5, 4.2), layout="constrained")
         _bars(axes[0], scale(plan, Regime.SAME_BATCH), "The same batch")
         _bars(axes[1], scale(plan, Regime.BATCH_GROWS), "The batch grows with the GPUs")
@@ -54,9 +56,12 @@ def draw(plan: Plan, path: Path) -> None:
 def _bars(axes: Any, rows: list[Row], title: str) -> None:
     places = range(len(rows))
     bottom = [0.0] * len(rows)
+    tallest = max(sum(row.time.parts().values()) for row in rows)
     for name, colour in COLOURS.items():
         heights = [row.time.parts()[name] for row in rows]
-        axes.bar(places, heights, bottom=bottom, color=colour, label=name, width=0.8)
+        for bar in axes.bar(places, heights, bottom=bottom, color=colour, label=name, width=0.8):
+            if bar.get_height() < UNSEEN * tallest:
+                bar.remove()
         bottom = [low + height for low, height in zip(bottom, heights, strict=True)]
     axes.set_xticks(places, [f"{row.gpus:,}" for row in rows])
     axes.set_xlabel("GPUs")
