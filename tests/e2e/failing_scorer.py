@@ -1,4 +1,4 @@
-"""The Knights & Knaves scorer with a fault that shows in training only: the preflight's two examples are judged."""
+"""The Knights & Knaves scorer with a fault that shows in training only: what the preflight tries is judged."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ __all__ = ["DATA_SOURCES", "RULES", "examples", "judge", "parse_solution", "scor
 
 
 def judge(response: str, solution: Mapping[str, bool], **options: Any) -> Judgement:
-    """As the real one for the preflight's examples; any other response raises ZeroDivisionError."""
-    if "An example." not in response:
+    """As the real one for the preflight's examples and for silence; any other response raises ZeroDivisionError."""
+    if response and "An example." not in response:
         raise ZeroDivisionError("the scorer's own fault")
     return real_judge(response, solution, **options)

@@ -35,6 +35,7 @@ TITLES = {
     "TR310": "a reward function that nobody calls",
     "TR311": "silence is rewarded",
     "TR312": "a reward manager that does not load",
+    "TR313": "the scorer raises",
     # 4: batch, sampling, schedule, loss (batch.py, sampling.py, schedule.py, resume.py, loss.py, settings.py)
     "TR401": "clip_ratio is ignored",
     "TR402": "the clip never acts",

@@ -78,10 +78,19 @@ def _self_test(place: str, row: Row, scorer: ModuleType, rule: Any, kwargs: Any)
         solution = scorer.parse_solution(row["reward_model"]["ground_truth"])
     except ValueError:
         return  # reported by _ground_truths
-    right, wrong, silent = (
-        scorer.judge(response, solution, truncated=False, **(kwargs.judge_kwargs or {}))
-        for response in (*scorer.examples(solution), "")
-    )
+    try:
+        right, wrong, silent = (
+            scorer.judge(response, solution, truncated=False, **(kwargs.judge_kwargs or {}))
+            for response in (*scorer.examples(solution), "")
+        )
+    except Exception as problem:  # noqa: BLE001
+        # A scorer is anybody's code and may raise anything; in training each such response would have no reward.
+        yield error(
+            "TR313", f"{place}: {kwargs.scorer} raises {type(problem).__name__} on a right, a wrong or an empty "
+            f"response: {one_line(problem)}",
+            "correct the scorer: judge() must return a Judgement for every text",
+        )  # fmt: skip
+        return
     if right.verdict is not Verdict.RIGHT or wrong.verdict is Verdict.RIGHT:
         yield error(
             "TR304", f"{place}: a right answer is judged {right.verdict}, a wrong one {wrong.verdict}",

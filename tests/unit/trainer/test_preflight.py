@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -216,6 +217,25 @@ def test_a_scorer_that_cannot_tell_right_from_wrong_is_found(run: Run, monkeypat
 
     monkeypatch.setattr(scorer, "examples", lambda solution: ("nonsense", "nonsense"))
     assert codes(list(reward.check(run()))) == ["TR304"]
+
+
+@pytest.mark.parametrize("text", ["", "right", "wrong"])
+def test_a_scorer_that_raises_is_found(run: Run, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    import tr_grpo.reward.knights_knaves as scorer
+
+    judge, examples = scorer.judge, scorer.examples
+
+    def fragile(response: str, solution: Any, **options: Any) -> Any:
+        tried = dict(zip((*examples(solution), ""), ("right", "wrong", ""), strict=True))
+        if tried[response] == text:
+            raise ZeroDivisionError("division\nby zero")
+        return judge(response, solution, **options)
+
+    monkeypatch.setattr(scorer, "judge", fragile)
+    (finding,) = reward.check(run())
+    assert finding.code == "TR313"
+    assert "raises ZeroDivisionError" in finding.message
+    assert "\n" not in finding.message
 
 
 def test_machine_faults(run: Run, tmp_path: Path) -> None:
