@@ -11,13 +11,14 @@ import os
 import re
 import sys
 import traceback
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from tr_grpo.data_prep.errors import InputError
-from tr_grpo.trainer import processes
+from tr_grpo.trainer import processes, socket_names
 from tr_grpo.trainer.compose import compose, environment, package_path
 from tr_grpo.trainer.preflight.finding import Finding
 
@@ -100,6 +101,7 @@ def _run(config: DictConfig, overrides: Sequence[str], findings: Sequence[Findin
     with open_dict(config):
         variables = config.ray_kwargs.ray_init.runtime_env.setdefault("env_vars", {})
         variables["VERL_FILE_LOGGER_PATH"] = str(metrics_file)
+        variables[socket_names.VARIABLE] = uuid.uuid4().hex[:8]
     OmegaConf.save(config, run_folder / "config.yaml", resolve=True)
 
     processes.adopt_orphans()

@@ -11,7 +11,7 @@ from types import ModuleType
 
 import wrapt
 
-from tr_grpo.trainer.cpu.seam import replace
+from tr_grpo.trainer.seam import replace
 
 BALANCING_MODULE = "verl.utils.seqlen_balancing"
 

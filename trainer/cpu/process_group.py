@@ -8,7 +8,7 @@ from typing import Any
 
 import torch.distributed
 
-from tr_grpo.trainer.cpu.seam import replace
+from tr_grpo.trainer.seam import replace
 
 
 def without_duplicates(backend: Any) -> Any:

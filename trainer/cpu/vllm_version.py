@@ -6,7 +6,7 @@ Answers as vLLM itself does in ``vllm.platforms.vllm_version_matches_substr``: `
 from collections.abc import Callable
 from importlib import metadata
 
-from tr_grpo.trainer.cpu.seam import replace
+from tr_grpo.trainer.seam import replace
 
 
 def install() -> None:

@@ -10,7 +10,7 @@ A ``vllm.general_plugins`` entry point: vLLM calls :func:`register` in each of i
 from collections.abc import Callable
 from typing import Any
 
-from tr_grpo.trainer.cpu.seam import is_replaced, replace
+from tr_grpo.trainer.seam import is_replaced, replace
 
 
 def register() -> None:

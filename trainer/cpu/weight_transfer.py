@@ -13,7 +13,7 @@ from typing import Any
 import wrapt
 
 from tr_grpo.trainer.cpu import vllm_weights
-from tr_grpo.trainer.cpu.seam import replace
+from tr_grpo.trainer.seam import replace
 
 TRANSFER_MODULE = "verl.workers.rollout.vllm_rollout.bucketed_weight_transfer"
 

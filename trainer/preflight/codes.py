@@ -87,7 +87,6 @@ TITLES = {
     "TR505": "a full disk",
     "TR506": "num_cpus for a Ray that runs",
     "TR507": "a port is taken",
-    "TR508": "another run on the machine",
     "TR509": "few open files",
     "TR510": "no Ray at the address",
     "TR511": "too few CPUs for verl's placement groups",

@@ -16,7 +16,6 @@ GIB = 1024**3
 # One worker with llm=tiny peaked at 8.6 to 9.4 GiB (docs/benchmarks.md); the split between the two is an estimate.
 CPU_WORKER_GIB = 3.0
 CPU_BASE_GIB = 6.0
-TASK_RUNNER = "ray::TaskRunner"  # Ray's name for the process of verl's trainer
 OBJECT_STORE_GIB = 0.5
 DISK_GIB = 1.0
 
@@ -28,22 +27,6 @@ def check(config: DictConfig) -> Iterator[Finding]:
     yield from _shared_memory()
     yield from _output_folder(Path(config.trainer.default_local_dir))
     yield from _ports(config)
-    yield from _other_runs(config)
-
-
-def _other_runs(config: DictConfig) -> Iterator[Finding]:
-    """verl names the sockets of its weight sync after Ray's job, and each new Ray counts jobs from one."""
-    if config.ray_kwargs.ray_init.get("address") != "local":
-        return
-    for process in psutil.process_iter(["cmdline"]):
-        if (process.info["cmdline"] or [""])[0].startswith(TASK_RUNNER):
-            yield warning(
-                "TR508",
-                f"another verl run is active on this machine (pid {process.pid}); with a Ray of its own each, both use "
-                "the same socket names, so weight syncs at the same moment can collide",
-                "wait for it, or stop it",
-            )
-            return
 
 
 def _devices(config: DictConfig) -> Iterator[Finding]:

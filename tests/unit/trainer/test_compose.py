@@ -372,7 +372,10 @@ def test_any_verl_key_can_be_overridden() -> None:
 def test_cpu_platform_is_asked_for_by_its_cluster_alone() -> None:
     assert environment(compose(["cluster=cpu"]))["VERL_PLATFORM"] == "cpu"
     for name in set(options("cluster")) - {"cpu"}:
-        assert environment(compose([f"cluster={name}"])) == {"VERL_ENGINE_VENDOR": "tr_grpo"}
+        assert environment(compose([f"cluster={name}"])) == {
+            "VERL_ENGINE_VENDOR": "tr_grpo",
+            "VERL_USE_EXTERNAL_MODULES": "tr_grpo.trainer.plugin",
+        }
 
 
 def test_the_documentation_lists_every_algorithm_and_no_other() -> None:

@@ -64,7 +64,7 @@ def test_plugin_makes_verl_run_on_the_cpu() -> None:
         assert EngineRegistry.get_engine_cls("language_model", "fsdp2").__name__ == "FSDPEngineWithLMHead"
         import inspect
         import verl.workers.rollout.vllm_rollout.bucketed_weight_transfer as transfer
-        from tr_grpo.trainer.cpu.seam import is_replaced
+        from tr_grpo.trainer.seam import is_replaced
         receive = transfer.BucketedWeightReceiver.receive_weights
         assert is_replaced(transfer.BucketedWeightReceiver, "receive_weights")
         assert list(inspect.signature(receive).parameters) == ["self", "on_bucket_received"]
@@ -107,7 +107,7 @@ def test_nothing_is_installed_unless_asked_for() -> None:
         import torch.distributed as dist
         from importlib import metadata
         from verl.plugin.platform import PlatformRegistry
-        from tr_grpo.trainer.cpu.seam import is_replaced
+        from tr_grpo.trainer.seam import is_replaced
         assert PlatformRegistry.get("cpu") is None
         assert not is_replaced(dist, "init_process_group") and not is_replaced(metadata, "version")
         assert "tr_grpo.trainer.cpu.plugin" not in sys.modules
@@ -125,7 +125,7 @@ def test_vllm_plugin_is_inert_where_vllm_has_a_gpu() -> None:
             def is_cpu(self): return False
         vllm.platforms.current_platform = GPU()
         from tr_grpo.trainer.cpu import vllm_weights
-        from tr_grpo.trainer.cpu.seam import is_replaced
+        from tr_grpo.trainer.seam import is_replaced
         vllm_weights.register()
         import sys
         assert "vllm.model_executor.layers.utils" not in sys.modules

@@ -18,7 +18,7 @@ from tr_grpo.trainer import preflight
 from tr_grpo.trainer.compose import CONFIG_FOLDER, GROUPS, compose, options
 from tr_grpo.trainer.preflight import batch, loss, sampling, settings
 
-OF_THE_MACHINE = {"TR502", "TR503", "TR508", "TR509", "TR513"}
+OF_THE_MACHINE = {"TR502", "TR503", "TR509", "TR513"}
 """What this machine may lack, whatever the run."""
 
 

@@ -1,0 +1,9 @@
+"""Installs, in this process, what every training run changes in verl; imported by verl at the end of ``import verl``.
+
+Named in ``VERL_USE_EXTERNAL_MODULES`` (recipe/config/train.yaml), so it reaches each of Ray's workers and each vLLM
+engine. ``cluster=cpu`` adds the CPU platform (trainer/cpu/plugin.py).
+"""
+
+from tr_grpo.trainer import socket_names
+
+socket_names.install_on_import()
