@@ -11,6 +11,7 @@ Both nodes share this machine's cores, memory and clock: what a slow link or a c
 import contextlib
 import ctypes
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -118,6 +119,10 @@ class Node:
         state = "up" if connected else "down"
         _run("nsenter", "--target", str(self.switch), "--net", "ip", "link", "set", self.port, state)
 
+    def linked(self) -> bool:
+        """Whether the interface has a signal."""
+        return self.run(["cat", STATE]).stdout.strip() == "up"
+
     def kill(self) -> None:
         """The power fails: no process of the node says good-bye, and no packet leaves it any more."""
         self.plug(connected=False)
@@ -173,16 +178,28 @@ def two_nodes(
             _in(init, "ip", "route", "add", "default", "dev", "eth0")
             nodes.append(Node(name, address, init, port, switch, base / name))
         for node in nodes:
-            _until(lambda node=node: node.run(["cat", STATE]).stdout.strip() == "up", 10.0, f"link on {node.name}")
+            _until(node.linked, 10.0, f"link on {node.name}")
         yield nodes[0], nodes[1]
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """A Ray head on one node and a worker on the other."""
+    """A Ray head on one node and a worker on the other.
+
+    Attributes:
+        head: where a driver is to run.
+        worker: the other one.
+        token: of this Ray alone; each process that talks to it needs it.
+    """
 
     head: Node
     worker: Node
+    token: str
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """This process's, and what a driver needs."""
+        return os.environ | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": self.token}
 
     @property
     def address(self) -> str:
@@ -205,27 +222,29 @@ def start_ray(
     Raises:
         RuntimeError: Ray did not start; with what it printed.
     """
+    cluster = Cluster(head, worker, secrets.token_hex(32))
     for node in (head, worker):
-        _start_ray_node(node, head, devices, cpus, (env or {}).get(node, {}))
-    connect = f"import ray; ray.init('{head.address}:{RAY_PORT}', log_to_driver=False)"
-    count = f"{connect}; print('nodes', sum(node['Alive'] for node in ray.nodes()))"
-    _until(lambda: "nodes 2" in head.run([sys.executable, "-c", count]).stdout, 60.0, "Ray with two nodes")
-    return Cluster(head, worker)
+        _start_ray_node(cluster, node, devices, cpus, (env or {}).get(node, {}))
+    connect = f"import ray; ray.init('{cluster.address}', log_to_driver=False)"
+    count = [sys.executable, "-c", f"{connect}; print('nodes', sum(node['Alive'] for node in ray.nodes()))"]
+    _until(lambda: "nodes 2" in head.run(count, env=cluster.environment).stdout, 60.0, "Ray with two nodes")
+    return cluster
 
 
-def _start_ray_node(node: Node, head: Node, devices: int, cpus: int, env: Mapping[str, str]) -> None:
-    place = ["--head", f"--port={RAY_PORT}", "--include-dashboard=false"]
-    done = node.run(
-        [
-            *(RAY, "start", *(place if node is head else [f"--address={head.address}:{RAY_PORT}"])),
-            *(f"--node-ip-address={node.address}", f"--num-gpus={devices}", f"--num-cpus={cpus}"),
-            *(f"--object-store-memory={400 * 2**20}", "--disable-usage-stats"),
-        ],
-        timeout=90.0,
-        env=os.environ | env,
-    )
-    if done.returncode != 0:
-        raise RuntimeError(f"ray start on {node.name}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+def _start_ray_node(cluster: Cluster, node: Node, devices: int, cpus: int, env: Mapping[str, str]) -> None:
+    head = ["--head", f"--port={RAY_PORT}", "--include-dashboard=false"]
+    place = head if node is cluster.head else [f"--address={cluster.address}"]
+    words = [
+        *(RAY, "start", *place, f"--node-ip-address={node.address}", f"--num-gpus={devices}", f"--num-cpus={cpus}"),
+        *(f"--object-store-memory={400 * 2**20}", "--disable-usage-stats"),
+    ]
+    # Ray gives its raylet 30 s, which nothing changes; a loaded machine may need more.
+    for _ in range(3):
+        done = node.run(words, timeout=90.0, env={**cluster.environment, **env})
+        if done.returncode == 0:
+            return
+        node.run([RAY, "stop", "--force"], timeout=90.0)
+    raise RuntimeError(f"ray start on {node.name}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
 
 
 def _first_process(stack: contextlib.ExitStack, words: Sequence[str], script: str, given: Mapping[str, str]) -> int:
