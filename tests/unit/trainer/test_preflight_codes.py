@@ -10,7 +10,7 @@ from tr_grpo.trainer.preflight import finding
 from tr_grpo.trainer.preflight.codes import DOCUMENT, TITLES, anchor
 
 ROOT = Path(__file__).parents[3]
-SOURCES = sorted((ROOT / "trainer/preflight").glob("*.py"))
+SOURCES = sorted((ROOT / "trainer/preflight").rglob("*.py"))
 TEXT = (ROOT / DOCUMENT).read_text("utf-8")
 SECTION = re.compile(r'^### <a id="(tr\d{3})"></a>(TR\d{3}): (.+)$', re.MULTILINE)
 
