@@ -15,6 +15,7 @@ from tr_grpo.search.answerability import answerable
 from tr_grpo.search.index_command import app as index
 from tr_grpo.search.serve_command import serve_search
 from tr_grpo.trainer.doctor import doctor
+from tr_grpo.trainer.launch.command import app as launch
 from tr_grpo.trainer.plan.command import plan
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -22,6 +23,7 @@ app.add_typer(prep, name="prep", help="Prepare data and models.")
 index.command("answerability")(answerable)
 app.add_typer(index, name="index", help="Make, search and check retrieval indexes.")
 app.command("serve-search")(serve_search)
+app.add_typer(launch, name="launch", help="Train on a cluster: Slurm, Ray, Kubernetes, SkyPilot, ssh.")
 app.command("doctor")(doctor)
 app.command("plan")(plan)
 app.command("evaluate", help=EVALUATE)(evaluate)
