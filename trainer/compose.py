@@ -17,7 +17,9 @@ import tr_grpo.recipe
 from tr_grpo.data_prep.errors import InputError
 
 CONFIG_FOLDER = Path(tr_grpo.recipe.__path__[0]) / "config"
-GROUPS = ("algo", "task", "llm", "cluster", "track")
+GROUPS = ("algo", "task", "llm", "cluster", "with", "track")
+LIST_GROUP = "with"
+"""The one group of which several options can be chosen: ``with=[lora,async]``."""
 
 
 def options(group: str) -> list[str]:
@@ -60,13 +62,31 @@ def verl_config_folder() -> Path:
 def _compose(overrides: Sequence[str]) -> DictConfig:
     search_path = f"hydra.searchpath=['file://{verl_config_folder()}']"
     with initialize_config_dir(str(CONFIG_FOLDER), version_base="1.3"):
-        return hydra_compose("train", overrides=[search_path, *overrides])
+        config = hydra_compose("train", overrides=[search_path, *overrides])
+    # Recorded with the other groups' choices; each file of those names itself, which several at once cannot.
+    chosen = [name for override in overrides for name in _chosen(override, LIST_GROUP)]
+    OmegaConf.update(config, f"group.{LIST_GROUP}", ",".join(chosen), force_add=True)
+    return config
+
+
+def _chosen(override: str, group: str) -> list[str]:
+    """The options that ``group=option`` or ``group=[option,option]`` names; none for another override."""
+    name, equals, option = override.partition("=")
+    return [part.strip() for part in option.strip(" []").split(",") if part.strip()] if name == group and equals else []
 
 
 def _check_group_option(override: str) -> None:
     group, equals, option = override.partition("=")
-    if equals and group in GROUPS and option not in options(group):
-        raise InputError(f"{override}: no such option; choose {group}= one of {', '.join(options(group))}")
+    if not equals or group not in GROUPS:
+        return
+    names = _chosen(override, group) if group == LIST_GROUP else [option]
+    for name in names:
+        if name not in options(group):
+            several = f"; {group}=[a,b] takes several" if group == LIST_GROUP else ""
+            known = ", ".join(options(group))
+            raise InputError(f"{override}: no such option {name}; choose {group}= one of {known}{several}")
+    if len(set(names)) < len(names):
+        raise InputError(f"{override}: an option is named twice")
 
 
 def _explain(error: Exception, chosen_groups: Sequence[str]) -> str:

@@ -15,7 +15,7 @@ from tr_grpo.data_prep.facts import FactsConfig, build_facts
 from tr_grpo.data_prep.knights_knaves import DatasetConfig, build_dataset
 from tr_grpo.data_prep.tiny_model.files import SHIPPED, SHIPPED_ARITHMETIC, SHIPPED_FACTS, copy_shipped
 from tr_grpo.trainer import preflight
-from tr_grpo.trainer.compose import CONFIG_FOLDER, GROUPS, compose, options
+from tr_grpo.trainer.compose import CONFIG_FOLDER, GROUPS, LIST_GROUP, compose, options
 from tr_grpo.trainer.preflight import batch, loss, sampling, settings
 
 OF_THE_MACHINE = {"TR502", "TR503", "TR509", "TR513"}
@@ -25,7 +25,7 @@ OF_THE_MACHINE = {"TR502", "TR503", "TR509", "TR513"}
 @functools.cache
 def base() -> DictConfig:
     """verl's config and ours without any group."""
-    config = compose([f"~{group}" for group in GROUPS])
+    config = compose([f"~{group}" for group in GROUPS if group != LIST_GROUP])
     OmegaConf.set_struct(config, False)
     return config
 
