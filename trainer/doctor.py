@@ -1,5 +1,7 @@
 """``tr-grpo doctor``: all checks of the preflight at once, for a person or a scheduler. Starts nothing, writes nothing.
 
+With ``--cluster`` it joins the Ray that the run would join, or starts one for as long as it takes, and asks every node.
+
 Exit status: 0 without an error (with ``--strict``: without a warning either), 1 warnings with ``--strict``, 2 errors or
 bad input.
 """
@@ -32,6 +34,7 @@ def doctor(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Exit with 1 if there is any warning.")] = False,
+    every_node: Annotated[bool, typer.Option("--cluster", help="Ask every node of the run's Ray, too.")] = False,
 ) -> None:
     """Check a run before it starts: versions, machine, model, data, reward, batch and loss. Starts nothing."""
     from tr_grpo.trainer.preflight import examine
@@ -40,6 +43,8 @@ def doctor(
     with contextlib.redirect_stdout(sys.stderr):
         config = resolved(overrides or [])
         examination = examine(config)
+        if every_node:
+            examination = with_cluster(config, examination)
     if as_json:
         print(json.dumps(as_object(config, examination)))
     else:
@@ -63,6 +68,15 @@ def resolved(overrides: list[str]) -> "DictConfig":
     use_absolute_paths(config)
     OmegaConf.resolve(config)
     return config
+
+
+def with_cluster(config: "DictConfig", examination: "Examination") -> "Examination":
+    """What every node says on top; not asked where an error leaves no loss or no device to ask about."""
+    from tr_grpo.trainer.preflight import NO_SIZES, NO_VERL, Examination, cluster
+
+    if {error.code for error in examination.errors} & {*NO_VERL, *NO_SIZES, "TR411", "TR412"}:
+        return Examination(examination.findings, (*examination.skipped, "every node"))
+    return Examination((*examination.findings, *cluster.check(config)), examination.skipped)
 
 
 def exit_status(examination: "Examination", strict: bool) -> int:
@@ -119,7 +133,7 @@ def show(config: "DictConfig", examination: "Examination") -> None:
     if examination.skipped:
         console.print(f"not checked because of the errors: {', '.join(examination.skipped)}")
     errors, all_found = len(examination.errors), len(examination.findings)
-    done = len(CHECKS) - len(examination.skipped)
+    done = sum(check.name not in examination.skipped for check in CHECKS)
     console.print(f"errors: {errors}, warnings: {all_found - errors}, checks made: {done} of {len(CHECKS)}")
 
 

@@ -15,12 +15,12 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from tr_grpo.data_prep.errors import InputError
+from tr_grpo.trainer.loopback import starts_own_ray
 from tr_grpo.trainer.preflight import extensions
 from tr_grpo.trainer.preflight.cluster import asking
 from tr_grpo.trainer.preflight.cluster.comparison import Answer, Wanted, compare, disconnected, not_joined
 from tr_grpo.trainer.preflight.cluster.probe import Questions
 from tr_grpo.trainer.preflight.finding import Finding, Severity
-from tr_grpo.trainer.preflight.ray_start import joined
 
 
 def check(config: DictConfig) -> list[Finding]:
@@ -54,7 +54,7 @@ def check_or_raise(config: DictConfig, show: bool = True) -> list[Finding]:
     Raises:
         InputError: the errors, one line each.
     """
-    if joined(config) is None:
+    if starts_own_ray(config):
         return []
     findings = check(config)
     if errors := [finding for finding in findings if finding.severity is Severity.ERROR]:

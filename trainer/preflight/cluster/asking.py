@@ -163,11 +163,15 @@ class Interview:
         return best_offset(rounds)
 
     def close(self) -> None:
-        """Stop the probers, whatever they are doing."""
+        """Stop the probers, whatever they are doing, and wait until their devices are free: verl counts free ones."""
         import ray
 
         for prober in self.probers.values():
             ray.kill(prober)
+        before = sum(place.free_devices for place in self.nodes.values())
+        deadline = time.monotonic() + CONNECT_S
+        while sum(place.free_devices for place in places().values()) < before and time.monotonic() < deadline:
+            time.sleep(0.1)
 
 
 def broken_pairs(interview: Interview) -> dict[tuple[str, str], str]:
