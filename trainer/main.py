@@ -39,12 +39,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         # verl hands ray_kwargs to Ray without resolving interpolations.
         OmegaConf.resolve(config)
         # Imported now because it imports verl, which reads the environment set above.
-        from tr_grpo.trainer.preflight import check_or_raise
+        from tr_grpo.trainer.preflight import check_or_raise, cluster
 
         findings = check_or_raise(config, show=not arguments.quiet)
         if arguments.dry_run:
             print(OmegaConf.to_yaml(without_secrets(config)))
             return 0
+        findings += cluster.check_or_raise(config, show=not arguments.quiet)
         return _run(config, overrides, findings)
     except InputError as error:
         if arguments.debug:
