@@ -24,6 +24,7 @@ from tr_grpo.trainer.preflight import (
     sampling,
     schedule,
     search,
+    security,
     settings,
     tracker,
     versions,
@@ -56,6 +57,7 @@ NO_MODEL = ("TR601", "TR602", "TR606")
 # In this order, the cheap and the fundamental first.
 CHECKS = (
     Check("versions", versions.check),
+    Check("security", security.check),
     Check("batch", batch.check),
     Check("sampling", sampling.check, NO_SIZES),
     Check("machine", machine.check),
