@@ -124,13 +124,6 @@ TITLES = {
     "TR547": "the nodes do not reach each other",
     "TR548": "too few nodes or devices",
     "TR549": "a node does not answer",
-    # 55: security (security.py)
-    "TR551": "a secret in the config",
-    "TR552": "a checkpoint that others can change",
-    "TR553": "pickled weights",
-    "TR554": "a Ray without authentication",
-    "TR555": "Ray's token can be read by others",
-    "TR556": "code from the model's repository is run",
     # 6: the model (model.py, weights.py)
     "TR601": "no model folder",
     "TR602": "an incomplete model folder",
