@@ -3,7 +3,8 @@
 ``tr-grpo train …`` = ``python -m tr_grpo.trainer.main …`` = ``scripts/train.sh …``. Everything that is not
 one of the flags below is a Hydra override and reaches verl untouched.
 
-Exit status: 0 done, 1 the run failed, 2 bad input (nothing was started), 130 interrupted.
+Exit status: 0 done, 1 the run failed, 2 bad input (nothing was started), 75 stopped on request with a checkpoint
+(SIGTERM, SIGUSR1), 130 interrupted.
 """
 
 import argparse
@@ -13,12 +14,14 @@ import sys
 import traceback
 import uuid
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from tr_grpo.data_prep.errors import InputError
-from tr_grpo.trainer import processes, socket_names
+from tr_grpo.trainer import exit_status, processes, socket_names, stop
+from tr_grpo.trainer.checkpoints import tracker
 from tr_grpo.trainer.compose import compose, environment, package_path
 from tr_grpo.trainer.loopback import keep_on_loopback
 from tr_grpo.trainer.preflight.finding import Finding
@@ -33,9 +36,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments, overrides = _parse(sys.argv[1:] if argv is None else argv)
     try:
         config = compose(overrides)
+        use_absolute_paths(config)
+        if config.trainer.max_restarts > 0 and not arguments.supervised and not arguments.dry_run:
+            return _supervise(sys.argv[1:] if argv is None else argv, config)
         os.environ.update(environment(config))
         keep_on_loopback(config)
-        use_absolute_paths(config)
+        if config.trainer.resume_mode == "auto" and not arguments.dry_run:
+            # Before the preflight, which looks at the checkpoint that would be resumed.
+            _settle(Path(config.trainer.default_local_dir))
         # verl hands ray_kwargs to Ray without resolving interpolations.
         OmegaConf.resolve(config)
         # Imported now because it imports verl, which reads the environment set above.
@@ -44,23 +52,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         findings = check_or_raise(config, show=not arguments.quiet)
         if arguments.dry_run:
             print(OmegaConf.to_yaml(without_secrets(config)))
-            return 0
+            return exit_status.DONE
         findings += cluster.check_or_raise(config, show=not arguments.quiet)
         return _run(config, overrides, findings)
     except InputError as error:
         if arguments.debug:
             raise
         print(f"error: {redact(str(error))}", file=sys.stderr)
-        return 2
+        return exit_status.BAD_INPUT
+    except stop.StoppedError as stopped:
+        print(stopped, file=sys.stderr)
+        return exit_status.STOPPED
     except KeyboardInterrupt:
         print("interrupted; the last checkpoint is kept, and the same command resumes from it", file=sys.stderr)
-        return 130
+        return exit_status.INTERRUPTED
     except Exception as error:  # noqa: BLE001
         # The last resort of a command line: say it in one line, the whole of it with --debug.
         if arguments.debug:
             traceback.print_exc()
         print(f"error: {redact(_cause(error))}", file=sys.stderr)
-        return 1
+        return exit_status.FAILED
 
 
 def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -68,6 +79,7 @@ def _parse(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     parser.add_argument("--dry-run", action="store_true", help="check, print the resolved config, start nothing")
     parser.add_argument("--quiet", action="store_true", help="print no ledger and no warnings, errors only")
+    parser.add_argument("--supervised", action="store_true", help=argparse.SUPPRESS)  # trainer/restarts.py
     arguments, overrides = parser.parse_known_args(argv)
     unknown = [word for word in overrides if word.startswith("--")]
     if unknown:
@@ -100,6 +112,21 @@ def _absolute(path: str) -> str:
     return path if "://" in path else os.path.abspath(os.path.expanduser(path))
 
 
+def _supervise(words: Sequence[str], config: DictConfig) -> int:
+    from tr_grpo.trainer.restarts import supervise
+
+    run_folder = Path(config.trainer.default_local_dir)
+    command = [sys.executable, "-m", "tr_grpo.trainer.main", "--supervised", *words]
+    return supervise(command, run_folder, config.trainer.max_restarts, config.trainer.restart_pause_s)
+
+
+def _settle(run_folder: Path) -> None:
+    """verl resumes from what the tracker names, whatever its state; say it where that is changed."""
+    found = tracker.settle(run_folder)
+    if found is not None and found.problem is not None:
+        print(f"{found.problem}; resuming from step {found.step} instead", file=sys.stderr)
+
+
 def _run(config: DictConfig, overrides: Sequence[str], findings: Sequence[Finding]) -> int:
     """verl's own ``main_ppo`` from after the config on, in this process; cleans up whatever happens."""
     from tr_grpo.trainer.run_log import logged
@@ -114,11 +141,14 @@ def _run(config: DictConfig, overrides: Sequence[str], findings: Sequence[Findin
     OmegaConf.save(without_secrets(config), run_folder / "config.yaml")
 
     processes.adopt_orphans()
-    processes.interrupt_on_sigterm()
+    stop.withdraw(run_folder)
+    processes.on_stop_signals(partial(_stop, run_folder, metrics_file))
     start = int(metrics_file.stem.removeprefix("metrics-"))
     try:
         with logged(run_folder, start, overrides, config, findings):
             _train(config)
+            if stop.requested(run_folder):
+                _raise_if_short(config, run_folder)
     finally:
         # A second Ctrl-C must not leave the clean-up half done; it takes seconds.
         processes.ignore_interrupts()
@@ -126,7 +156,23 @@ def _run(config: DictConfig, overrides: Sequence[str], findings: Sequence[Findin
 
         ray.shutdown()
         processes.stop_descendants()
-    return 0
+    return exit_status.DONE
+
+
+def _stop(run_folder: Path, metrics_file: Path) -> None:
+    """A scheduler's first signal: end with a checkpoint, or at once while there is nothing to save yet."""
+    if not metrics_file.is_file() or not metrics_file.stat().st_size:
+        raise KeyboardInterrupt
+    stop.request(run_folder)
+    print("stop requested: the step under way is finished and saved; a second signal stops at once", file=sys.stderr)
+
+
+def _raise_if_short(config: DictConfig, run_folder: Path) -> None:
+    from tr_grpo.trainer.run_log import planned_steps
+
+    step, planned = tracker.read(run_folder), planned_steps(config)
+    if planned is None or (step or 0) < planned:
+        raise stop.StoppedError(f"stopped on request after step {step}, with a checkpoint; the same command goes on")
 
 
 def next_metrics_file(run_folder: Path) -> Path:

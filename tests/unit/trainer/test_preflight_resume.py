@@ -7,6 +7,8 @@ from findings import Run, codes
 from omegaconf import DictConfig, OmegaConf
 from torchdata.stateful_dataloader import StatefulDataLoader
 
+from tr_grpo.trainer.checkpoints import tracker
+from tr_grpo.trainer.checkpoints.seal import SEAL, seal
 from tr_grpo.trainer.preflight import resume, schedule
 from tr_grpo.trainer.preflight.schedule import Schedule
 
@@ -20,7 +22,8 @@ def checkpoint(config: DictConfig, step: int, devices: int = 1) -> Path:
     actor.mkdir(parents=True)
     for rank in range(devices):
         (actor / f"model_world_size_{devices}_rank_{rank}.pt").write_bytes(b"")
-    (folder / resume.TRACKER).write_text(str(step))
+    seal(folder / f"global_step_{step}")
+    tracker.write(folder, step)
     return folder
 
 
@@ -33,9 +36,9 @@ def test_a_finished_run_is_not_resumed_into_nothing(run: Run) -> None:
     config = run()
     folder = checkpoint(config, 24)
     assert codes(list(resume.check(config))) == []
-    (folder / resume.TRACKER).write_text("25")
+    checkpoint(config, 25)
     assert codes(list(resume.check(config))) == ["TR410"]
-    (folder / resume.TRACKER).write_text("")
+    (folder / tracker.TRACKER).write_text("")
     assert codes(list(resume.check(config))) == ["TR409"]
 
 
@@ -49,6 +52,40 @@ def test_the_last_epoch_ends_a_run_as_its_last_step_does(run: Run) -> None:
     unbounded = run("trainer.total_training_steps=null", "trainer.total_epochs=2")
     assert codes(list(resume.check(unbounded))) == ["TR410"]
     assert codes(list(resume.check(run("trainer.total_training_steps=null", "trainer.total_epochs=3")))) == []
+
+
+def test_a_broken_checkpoint_is_told_with_what_is_resumed_instead(run: Run) -> None:
+    config = run()
+    folder = checkpoint(config, 3)
+    checkpoint(config, 5)
+    assert codes(list(resume.check(config))) == []
+    (folder / "global_step_5/actor/model_world_size_1_rank_0.pt").write_bytes(b"half")
+    (finding,) = resume.check(config)
+    assert (finding.code, finding.severity) == ("TR443", "warning")
+    assert "rank_0.pt has 4 bytes, and 0 were written; train resumes from step 3 instead" in finding.message
+    (folder / "global_step_3" / SEAL).unlink()
+    (finding,) = resume.check(config)
+    assert (finding.code, finding.severity) == ("TR443", "error")
+
+
+def test_a_checkpoint_of_before_sealing_is_resumed_with_a_word(run: Run) -> None:
+    config = run()
+    (checkpoint(config, 5) / "global_step_5" / SEAL).unlink()
+    assert codes(list(resume.check(config))) == ["TR444"]
+
+
+def test_a_callback_that_does_not_seal_is_refused_where_verl_leaves_the_tracker_to_it(run: Run) -> None:
+    verls = "trainer.checkpoint_callback_class=verl.trainer.ppo.checkpoint_callback.CheckpointCallback"
+    assert codes(list(resume.check(run(verls)))) == ["TR445"]
+    assert codes(list(resume.check(run("trainer.checkpoint_callback_class=nowhere.Callback")))) == ["TR445"]
+    assert codes(list(resume.check(run("trainer.checkpoint_callback_class=null")))) == ["TR445"]
+    assert codes(list(resume.check(run(verls, "actor_rollout_ref.actor.checkpoint.async_save=false")))) == []
+    assert codes(list(resume.check(run(verls, V0)))) == []
+
+
+def test_keeping_one_checkpoint_the_way_of_verl_is_warned_of(run: Run) -> None:
+    assert codes(list(resume.check(run("trainer.max_actor_ckpt_to_keep=1")))) == ["TR446"]
+    assert codes(list(resume.check(run("trainer.max_actor_ckpt_to_keep=2", "checkpoints.keep=1")))) == []
 
 
 def test_a_tracker_whose_checkpoint_is_gone_does_not_start_from_scratch(run: Run) -> None:

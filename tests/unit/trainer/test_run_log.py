@@ -9,8 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from tr_grpo.trainer.compose import compose
+from tr_grpo.trainer.events import EVENTS
 from tr_grpo.trainer.preflight.finding import warning
-from tr_grpo.trainer.run_log import EVENTS, LAYOUT, code_version, logged, machine, planned_steps, versions
+from tr_grpo.trainer.run_log import LAYOUT, code_version, logged, machine, planned_steps, versions
 
 
 def events(folder: Path) -> list[dict[str, Any]]:
