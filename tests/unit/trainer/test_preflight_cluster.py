@@ -11,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
-from tr_grpo.trainer.preflight import cluster
+from tr_grpo.data_prep.errors import InputError
+from tr_grpo.trainer import doctor
+from tr_grpo.trainer.preflight import Examination, cluster
 from tr_grpo.trainer.preflight.cluster import probe
 from tr_grpo.trainer.preflight.cluster.comparison import (
     CLOCK_S,
@@ -25,7 +27,7 @@ from tr_grpo.trainer.preflight.cluster.comparison import (
     not_joined,
 )
 from tr_grpo.trainer.preflight.cluster.probe import Facts, Loaded, Prober, Questions
-from tr_grpo.trainer.preflight.finding import Finding, Severity
+from tr_grpo.trainer.preflight.finding import Finding, Severity, error
 
 WANTED = Wanted(nodes=2, devices=4, run_folder="/shared/outputs", built_for="13.0")
 FACTS = Facts(
@@ -185,6 +187,59 @@ def test_what_is_little_on_one_machine_is_little_on_each_of_many() -> None:
     assert codes(two(open_files=1024.0)) == ["TR509"]
     assert codes(two(driver=(12, 8))) == ["TR531"]
     assert codes(two(open_files=float("inf"), driver=None)) == []
+
+
+def test_a_run_with_a_ray_of_its_own_asks_nobody(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cluster, "check", lambda config: pytest.fail("asked"))
+    assert cluster.check_or_raise(run()) == []
+
+
+def test_what_is_wrong_with_a_node_stops_the_run_and_a_warning_does_not(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    config = run("ray_kwargs.ray_init.address=10.0.0.1:6379")
+    late = answer(2, clock=Offset(-7.5, 0.25))
+    monkeypatch.setattr(cluster, "check", lambda config: list(compare([answer(1), late], WANTED)))
+    assert codes(cluster.check_or_raise(config)) == ["TR543"]
+    assert "TR543" in capsys.readouterr().err
+    monkeypatch.setattr(cluster, "check", lambda config: list(compare([answer(1)], WANTED)))
+    with pytest.raises(InputError, match=r"^TR548 .*node-1 \(10\.0\.0\.1\)"):
+        cluster.check_or_raise(config)
+
+
+def test_the_doctor_asks_no_node_about_a_loss_that_verl_does_not_know(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "check", lambda config: [error("TR549", "node-2 did not answer", "look at it")])
+    unknown = Examination((error("TR412", "loss_mode=mine", "register it"),), ())
+    assert doctor.with_cluster(run(), unknown) == Examination(unknown.findings, ("every node",))
+    assert codes(list(doctor.with_cluster(run(), Examination((), ())).findings)) == ["TR549"]
+
+
+def test_arguments_that_a_running_ray_refuses_are_one_finding(run: Run, tmp_path: Path) -> None:
+    """num_cpus and num_gpus of cluster=cpu; Ray looks at them before it connects. No file is left behind."""
+    config = run("ray_kwargs.ray_init.address=127.0.0.1:1")
+    OmegaConf.resolve(config)
+    (finding,) = cluster.check(config)
+    assert finding.code == "TR506"
+    assert "num_gpus" in finding.fix
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("refusal", [ConnectionError("nobody there"), RuntimeError("Version mismatch")])
+def test_a_ray_that_cannot_be_joined_is_one_finding(
+    run: Run, monkeypatch: pytest.MonkeyPatch, refusal: Exception
+) -> None:
+    def refuse(**arguments: object) -> None:
+        raise refusal
+
+    monkeypatch.setattr("ray.init", refuse)
+    config = run("ray_kwargs.ray_init.address=10.0.0.1:6379")
+    OmegaConf.resolve(config)
+    (finding,) = cluster.check(config)
+    assert finding.code == "TR510"
+    assert "10.0.0.1:6379" in finding.message
+    assert str(refusal) in finding.message
 
 
 def questions(run: Run, folder: Path) -> Questions:

@@ -52,6 +52,12 @@ def connected(config: DictConfig) -> Iterator[None]:
             "set RAY_AUTH_MODE=token here and where Ray starts, with the same ~/.ray/auth_token everywhere",
         )  # fmt: skip
         raise NotJoined(finding) from problem
+    except ValueError as problem:
+        finding = error(
+            "TR506", f"the Ray at {address} cannot be joined with these arguments: {one_line(problem)[:300]}",
+            "set ray_kwargs.ray_init.num_cpus=null and .num_gpus=null: a Ray that runs has its own",
+        )  # fmt: skip
+        raise NotJoined(finding) from problem
     except (ConnectionError, RuntimeError) as problem:
         finding = error(
             "TR510", f"the Ray at {address} cannot be joined: {one_line(problem)[:300]}",
