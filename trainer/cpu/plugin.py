@@ -3,10 +3,20 @@
 Order does not matter: each part replaces one seam that verl or vLLM reads later.
 """
 
-from tr_grpo.trainer.cpu import length_sorting, platform, process_group, vllm_version, weight_transfer
+from tr_grpo.trainer.cpu import (
+    all_to_all,
+    length_sorting,
+    packed_attention,
+    platform,
+    process_group,
+    vllm_version,
+    weight_transfer,
+)
 
 platform.register()
 process_group.install()
 vllm_version.install()
 weight_transfer.install_on_import()
 length_sorting.install_on_import()
+packed_attention.install_on_import()
+all_to_all.install_on_import()
