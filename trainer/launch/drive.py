@@ -13,12 +13,14 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from tr_grpo.data_prep.errors import InputError
+from tr_grpo.trainer import exit_status
 from tr_grpo.trainer.launch import attach
 
 RANK_LABEL = "tr-grpo/rank"
 """Label of a node in Ray; ``node.py`` sets it, so that a missing host has a name."""
-STOPPED = 75
-"""Exit status of what was stopped on request and can go on: sysexits.h's EX_TEMPFAIL."""
+CPUS_A_DEVICE = 3
+TASK_RUNNER_CPUS = 1
+"""As in ``preflight/ray_start.py``, whose import takes seconds; a test compares them."""
 POLL_S = 1.0
 
 
@@ -99,9 +101,6 @@ def settle(members: Sequence[Member], nodes: int | None, devices: int | None) ->
     Raises:
         InputError: the cluster does not have that, or has too few CPUs for verl, which would wait for ever.
     """
-    # The preflight's checks load much.
-    from tr_grpo.trainer.preflight.ray_start import CPUS_A_DEVICE, TASK_RUNNER_CPUS
-
     workers = [member for member in members if member.devices > 0]
     if not workers:
         raise InputError("no node of this Ray has a GPU; for a CPU start it with `ray start --num-gpus=<slots>`")
@@ -147,7 +146,7 @@ def _stop_on_request() -> None:
     """Until the training starts nothing can be lost; ``tr-grpo train`` has handlers of its own."""
 
     def stop(signum: int, frame: FrameType | None) -> None:
-        sys.exit(STOPPED)
+        sys.exit(exit_status.STOPPED)
 
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGUSR1, stop)

@@ -8,9 +8,8 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
 from tr_grpo.data_prep.errors import InputError
+from tr_grpo.trainer.launch import document
 from tr_grpo.trainer.launch.job import Job, Rendered
 
 MANIFEST = "rayjob.yaml"
@@ -59,7 +58,7 @@ def render(job: Job, options: Options) -> Rendered:
     if job.nodes > 1 and options.claim is None:
         raise InputError("several nodes share data and checkpoints: name a ReadWriteMany claim with --claim")
     documents = [config_map(job, options), ray_job(job, options)]
-    text = yaml.safe_dump_all(documents, sort_keys=False, width=100)
+    text = document.dump(documents)
     return Rendered(
         {MANIFEST: text}, (("kubectl", "apply", f"--namespace={options.namespace}", f"--filename={MANIFEST}"),)
     )

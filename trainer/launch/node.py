@@ -19,7 +19,8 @@ from types import FrameType
 
 from tr_grpo.data_prep.errors import InputError
 from tr_grpo.trainer import processes
-from tr_grpo.trainer.launch.drive import RANK_LABEL, STOPPED
+from tr_grpo.trainer.exit_status import BAD_INPUT, DONE, FAILED, INTERRUPTED, STOPPED
+from tr_grpo.trainer.launch.drive import RANK_LABEL
 from tr_grpo.trainer.launch.machine import keep_on_loopback, own_address, use_token
 from tr_grpo.trainer.launch.tee import Tee
 
@@ -29,6 +30,7 @@ REFUSALS = 3
 LOST_S = 60.0
 """As long as Ray's own ``gcs_rpc_server_reconnect_timeout_s``."""
 STOP_S = 20.0
+WITHOUT_RAY_LOGS = (DONE, BAD_INPUT, STOPPED)
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
@@ -80,7 +82,7 @@ class Node:
             place = ["--head", f"--port={self.port}", *dashboard]
         address = self.address()
         return [
-            *(_beside("ray"), "start", *place),
+            *(_beside("ray"), "start", "--log-color=false", *place),
             *([] if address is None else [f"--node-ip-address={address}"]),
             f"--num-gpus={self.devices}",
             *([] if self.cpus is None else [f"--num-cpus={self.cpus}"]),
@@ -88,6 +90,12 @@ class Node:
             f"--temp-dir={self.ray_folder}",
             *("--disable-usage-stats", "--block"),
         ]
+
+    def drive_command(self, words: Sequence[str]) -> list[str]:
+        """What waits for the other nodes and then is the training."""
+        cluster = [f"--nodes={len(self.hosts)}", f"--devices={self.devices}", f"--hosts={','.join(self.hosts)}"]
+        command = [sys.executable, "-m", "tr_grpo.trainer.cli", "launch", "drive", *cluster, f"--wait={self.wait_s:g}"]
+        return [*command, "--", *words]
 
     def address(self) -> str | None:
         """This node's address as the others know it; None, for Ray to find, where the name means the loopback here."""
@@ -119,14 +127,13 @@ def run(node: Node, words: Sequence[str]) -> int:
         keep_on_loopback()
     processes.adopt_orphans()
     node.logs.mkdir(parents=True, exist_ok=True)
-    status = 1
+    status = FAILED
     with Tee(node.log) as tee, _signals() as asked:
         try:
             status = _lead(node, words, tee, asked) if node.rank == 0 else _follow(node, tee, asked)
         finally:
             processes.ignore_interrupts()
-            signal.signal(signal.SIGUSR1, signal.SIG_IGN)
-            if status not in (0, STOPPED):
+            if status not in WITHOUT_RAY_LOGS:
                 _keep_ray_logs(node)
             processes.stop_descendants(grace=STOP_S)
             shutil.rmtree(node.ray_folder, ignore_errors=True)
@@ -176,17 +183,15 @@ def _lead(node: Node, words: Sequence[str], tee: Tee, asked: Asked) -> int:
     ray = tee.start(node.ray_command())
     if not _until_open(node, ray, asked):
         return _ended_early(node, ray, tee, asked)
-    wait = ["--nodes", str(len(node.hosts)), "--devices", str(node.devices), "--wait", f"{node.wait_s:g}"]
-    command = [sys.executable, "-m", "tr_grpo.trainer.cli", "launch", "drive", *wait, "--hosts", ",".join(node.hosts)]
     environ = os.environ | {"RAY_ADDRESS": f"{node.address() or own_address()}:{node.port}"}
-    training = tee.start([*command, "--", *words], environ)
+    training = tee.start(node.drive_command(words), environ)
     asked.lead(training)
     while training.poll() is None:
         if ray.poll() is not None:
             tee.say(f"Ray's head ended with status {ray.returncode}; the training cannot go on")
             training.send_signal(signal.SIGINT)
             _end(training)
-            return 1
+            return FAILED
         time.sleep(POLL_S / 4)
     status = training.returncode
     if status < 0 and -status in (signal.SIGTERM, signal.SIGUSR1) and -status in asked.signals:
@@ -202,16 +207,16 @@ def _follow(node: Node, tee: Tee, asked: Asked) -> int:
     while not asked.stop:
         if ray.poll() is not None and refusals == 0 and _open(node) is True:
             tee.say(f"Ray ended with status {ray.returncode}, and the head is still there")
-            return 1
+            return FAILED
         is_open = _open(node)
         refusals = refusals + 1 if is_open is False else 0
         answered = time.monotonic() if is_open else answered
         if refusals >= REFUSALS:
             tee.say("the head has left; stopping Ray here")
-            return 0
+            return DONE
         if time.monotonic() - answered > LOST_S:
             tee.say(f"the head {node.hosts[0]} has not answered for {LOST_S:g} s; stopping Ray here")
-            return 1
+            return FAILED
         time.sleep(POLL_S)
     tee.say(f"{asked.signals[-1].name}: stopping Ray here")
     return 128 + asked.signals[-1]
@@ -228,12 +233,12 @@ def _until_open(node: Node, ray: subprocess.Popen[bytes] | None, asked: Asked) -
 
 def _ended_early(node: Node, ray: subprocess.Popen[bytes] | None, tee: Tee, asked: Asked) -> int:
     if asked.signals:
-        return STOPPED if asked.signals[-1] != signal.SIGINT else 130
+        return STOPPED if asked.signals[-1] != signal.SIGINT else INTERRUPTED
     if ray is not None and ray.poll() is not None:
         tee.say(f"Ray did not start on {node.hosts[0]}: status {ray.returncode}, its reason is above")
     else:
         tee.say(f"error: after {node.wait_s:g} s nothing answers at the head {node.hosts[0]}:{node.port}")
-    return 1
+    return FAILED
 
 
 def _open(node: Node) -> bool | None:

@@ -4,8 +4,7 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
+from tr_grpo.trainer.launch import document
 from tr_grpo.trainer.launch.job import Job, Rendered
 from tr_grpo.trainer.launch.kubernetes import object_name
 
@@ -45,7 +44,7 @@ def render(job: Job, options: Options) -> Rendered:
     """The task and ``sky launch``; SkyPilot takes the variables' values from its caller's environment."""
     command = ("sky", "jobs", "launch") if options.managed else ("sky", "launch")
     given = [word for name in secrets(job) for word in ("--secret", name)]
-    text = yaml.safe_dump(task(job, options), sort_keys=False, width=100)
+    text = document.dump([task(job, options)])
     return Rendered({TASK: text}, ((*command, "--yes", "--name", object_name(job.name), *given, TASK),))
 
 

@@ -22,6 +22,7 @@ export TR_GRPO_HOSTS TR_GRPO_PORT RAY_AUTH_TOKEN RAY_AUTH_MODE=token
 # SIGUSR1 (the time limit is near, or a preemption) saves a checkpoint and queues the job again; SIGTERM (scancel
 # --batch --signal=TERM) saves one and ends the job. Only the head's supervisor is signalled, never Ray.
 asked=none
+# shellcheck disable=SC2317,SC2329  # the traps call it
 ask() {
   asked=$1
   echo "launch: SIG$2, the step under way is finished and a checkpoint saved"
