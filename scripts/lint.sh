@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Style (ruff), types (mypy) and shell syntax.
+# Style (ruff), types (mypy) and shell (shellcheck).
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 .venv/bin/ruff check .
 .venv/bin/ruff format --check .
-for script in scripts/*.sh examples/*.sh .ci/run; do bash -n "$script"; done
+.venv/bin/shellcheck scripts/*.sh scripts/*/*.sh examples/*.sh .ci/run
 # The folders are subpackages of tr_grpo only once installed; mypy gets the same layout as links.
 links=.venv/typecheck
 mkdir -p "$links/tr_grpo"

@@ -6,20 +6,26 @@ unset PYTHONDONTWRITEBYTECODE
 part=${1:-all}
 scripts/setup.sh cpu --test
 
-# The report's pages are tested in a real browser: any Chromium that is there, else Debian's where it can be installed.
-install_chromium() {
+# Debian's packages, where they may be installed.
+install() {
   local as_root=()
   if [ "$(id -u)" != 0 ]; then as_root=(sudo -n); fi
   command -v apt-get > /dev/null || return 1
-  "${as_root[@]}" apt-get install -y -qq --no-install-recommends chromium-headless-shell > /dev/null 2>&1 && return
+  "${as_root[@]}" apt-get install -y -qq --no-install-recommends "$@" > /dev/null 2>&1 && return
   "${as_root[@]}" apt-get update -qq > /dev/null 2>&1 || return 1
-  "${as_root[@]}" apt-get install -y -qq --no-install-recommends chromium-headless-shell > /dev/null 2>&1
+  "${as_root[@]}" apt-get install -y -qq --no-install-recommends "$@" > /dev/null 2>&1
 }
+# The report's pages are tested in a real browser: any Chromium that is there.
 have_chromium() {
   [ -n "${CHROMIUM:-}" ] || command -v chromium-headless-shell chromium chromium-browser google-chrome > /dev/null
 }
-if [ "$part" != e2e ] && ! have_chromium && ! install_chromium; then
+if [ "$part" != e2e ] && ! have_chromium && ! install chromium-headless-shell; then
   echo "No Chromium, and apt-get cannot install one: the tests of the report's pages will be skipped (name one: CHROMIUM=/path)" >&2
+fi
+# Launching is tested with a real Slurm and a real sshd.
+have_cluster() { PATH=$PATH:/usr/sbin command -v slurmctld slurmd munged sbatch sshd > /dev/null; }
+if [ "$part" != unit ] && ! have_cluster && ! install slurmctld slurmd slurm-client munge openssh-server; then
+  echo "No Slurm or sshd, and apt-get cannot install them: the tests that launch with them will be skipped" >&2
 fi
 if [ "$part" != e2e ]; then
   scripts/lint.sh
