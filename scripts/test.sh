@@ -23,7 +23,10 @@ if [ "$part" != e2e ] && ! have_chromium && ! install chromium-headless-shell; t
   echo "No Chromium, and apt-get cannot install one: the tests of the report's pages will be skipped (name one: CHROMIUM=/path)" >&2
 fi
 # Launching is tested with a real Slurm and a real sshd.
-have_cluster() { PATH=$PATH:/usr/sbin command -v slurmctld slurmd munged sbatch sshd > /dev/null; }
+have_cluster() {
+  local name
+  for name in slurmctld slurmd munged sbatch sshd; do PATH=$PATH:/usr/sbin command -v "$name" > /dev/null || return 1; done
+}
 if [ "$part" != unit ] && ! have_cluster && ! install slurmctld slurmd slurm-client munge openssh-server; then
   echo "No Slurm or sshd, and apt-get cannot install them: the tests that launch with them will be skipped" >&2
 fi
