@@ -77,7 +77,11 @@ setup(
     },
     entry_points={
         "console_scripts": ["tr-grpo = tr_grpo.trainer.cli:main"],
-        # vLLM calls this in every engine process; it does nothing off the CPU (docs/cpu.md).
-        "vllm.general_plugins": ["tr_grpo_cpu = tr_grpo.trainer.cpu.vllm_weights:register"],
+        # vLLM calls these in every engine process: the first does nothing off the CPU (docs/cpu.md), the second nothing
+        # outside a run.
+        "vllm.general_plugins": [
+            "tr_grpo_cpu = tr_grpo.trainer.cpu.vllm_weights:register",
+            "tr_grpo_run = tr_grpo.trainer.run_name:name_segments",
+        ],
     },
 )

@@ -20,3 +20,16 @@ def append(run_folder: Path, event: dict[str, Any]) -> None:
             if file.read(1) != b"\n":
                 file.write(b"\n")
         file.write(json.dumps({"time": time.time(), **redacted(event)}).encode() + b"\n")
+
+
+def read(run_folder: Path) -> list[dict[str, Any]]:
+    """All whole lines; one that a kill cut short is left out."""
+    path, events = run_folder / EVENTS, []
+    for line in path.read_bytes().splitlines() if path.is_file() else []:
+        try:
+            event = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(event, dict):
+            events.append(event)
+    return events

@@ -12,15 +12,15 @@ import os
 import re
 import sys
 import traceback
-import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from tr_grpo.data_prep.errors import InputError
-from tr_grpo.trainer import exit_status, processes, socket_names, stop
+from tr_grpo.trainer import exit_status, processes, run_name, stop
 from tr_grpo.trainer.checkpoints import tracker
 from tr_grpo.trainer.compose import compose, environment, package_path
 from tr_grpo.trainer.loopback import keep_on_loopback
@@ -129,7 +129,7 @@ def _settle(run_folder: Path) -> None:
 
 def _run(config: DictConfig, overrides: Sequence[str], findings: Sequence[Finding]) -> int:
     """verl's own ``main_ppo`` from after the config on, in this process; cleans up whatever happens."""
-    from tr_grpo.trainer.run_log import logged
+    from tr_grpo.trainer.run_log import ended_runs, logged
 
     run_folder = Path(config.trainer.default_local_dir)
     run_folder.mkdir(parents=True, exist_ok=True)
@@ -137,16 +137,19 @@ def _run(config: DictConfig, overrides: Sequence[str], findings: Sequence[Findin
     with open_dict(config):
         variables = config.ray_kwargs.ray_init.runtime_env.setdefault("env_vars", {})
         variables["VERL_FILE_LOGGER_PATH"] = str(metrics_file)
-        variables[socket_names.VARIABLE] = uuid.uuid4().hex[:8]
+        variables[run_name.VARIABLE] = run = run_name.new()
     OmegaConf.save(without_secrets(config), run_folder / "config.yaml")
 
     processes.adopt_orphans()
     stop.withdraw(run_folder)
-    processes.on_stop_signals(partial(_stop, run_folder, metrics_file))
+    for earlier in ended_runs(run_folder):
+        run_name.remove_left(earlier)  # that start may have been killed
+    on_stop = partial(processes.on_stop_signals, partial(_stop, run_folder, metrics_file))
+    on_stop()
     start = int(metrics_file.stem.removeprefix("metrics-"))
     try:
-        with logged(run_folder, start, overrides, config, findings):
-            _train(config)
+        with logged(run_folder, start, run, overrides, config, findings):
+            _train(config, on_stop)
             if stop.requested(run_folder):
                 _raise_if_short(config, run_folder)
     finally:
@@ -156,6 +159,7 @@ def _run(config: DictConfig, overrides: Sequence[str], findings: Sequence[Findin
 
         ray.shutdown()
         processes.stop_descendants()
+        run_name.remove_left(run)
     return exit_status.DONE
 
 
@@ -180,7 +184,21 @@ def next_metrics_file(run_folder: Path) -> Path:
     return run_folder / f"metrics-{len(list(run_folder.glob('metrics-*.jsonl'))):03d}.jsonl"
 
 
-def _train(config: DictConfig) -> None:
+class _TaskRunner:
+    """verl's, started as verl does: the first moment after Ray has put signal handlers of its own in place."""
+
+    def __init__(self, verls: Any, ray_is_up: Callable[[], None]) -> None:
+        self._verls, self._ray_is_up = verls, ray_is_up
+
+    def options(self, **options: Any) -> "_TaskRunner":
+        return _TaskRunner(self._verls.options(**options), self._ray_is_up)
+
+    def remote(self) -> Any:
+        self._ray_is_up()
+        return self._verls.remote()
+
+
+def _train(config: DictConfig, ray_is_up: Callable[[], None]) -> None:
     from verl.trainer.main_ppo import TaskRunnerV1, run_ppo
     from verl.trainer.ppo.utils import need_critic, need_reference_policy
     from verl.utils.config import validate_config
@@ -192,11 +210,11 @@ def _train(config: DictConfig) -> None:
     except (AssertionError, ValueError) as error:
         raise InputError(" ".join(str(error).split())) from error
     if config.trainer.use_v1:
-        run_ppo(config, task_runner_class=TaskRunnerV1)
+        run_ppo(config, task_runner_class=_TaskRunner(TaskRunnerV1, ray_is_up))
     else:
         from verl.trainer.main_ppo_v0 import TaskRunner
 
-        run_ppo(config, task_runner_class=TaskRunner)
+        run_ppo(config, task_runner_class=_TaskRunner(TaskRunner, ray_is_up))
 
 
 def _cause(error: BaseException) -> str:

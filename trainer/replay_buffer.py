@@ -23,6 +23,7 @@ from tensordict import TensorDict
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer, ReplayBufferAsync
 
 from tr_grpo.reward.trajectory import FIELD, Trajectory
+from tr_grpo.trainer.silence import Silence, SilenceError
 
 SAME_REWARD = 1e-6
 """Rewards this near are one: verl's advantage divides by the deviation plus as much."""
@@ -55,6 +56,7 @@ class _Account:
         )
         self.max_unscored_share = float(sampler_kwargs["max_unscored_share"])
         self.mask_overlong = sampler_kwargs["overlong"] == "mask"
+        self._silence = Silence(float(sampler_kwargs["max_silence_s"]))
         self.max_search_failure_share = float(sampler_kwargs["max_search_failure_share"])
         self.responses_per_prompt = {
             "train": int(sampler_kwargs["rollout_n"]),
@@ -74,10 +76,19 @@ class _Account:
 
         Raises:
             RuntimeError: more than ``max_unscored_share`` of the responses have no reward, all of them are truncated
-                and masked, or more than ``max_search_failure_share`` of their searches failed.
+                and masked, more than ``max_search_failure_share`` of their searches failed, or none was finished for
+                ``max_silence_s``.
         """
-        batch, metrics = super().sample(global_steps, partition_id, batch_size)  # type: ignore[misc]
         expected = batch_size * self.responses_per_prompt[partition_id]
+        try:
+            batch, metrics = super().sample(global_steps, partition_id, batch_size)  # type: ignore[misc]
+        except SilenceError as error:
+            there = len(self.partitions[partition_id])  # type: ignore[attr-defined]
+            raise RuntimeError(
+                f"step {global_steps} ({partition_id}): {error}, with {there} of {expected} responses there: the "
+                "reward or vLLM hangs. A scorer that can hang needs reward.reward_kwargs.pool; responses that take "
+                "longer need trainer.v1.sampler.sampler_kwargs.max_silence_s"
+            ) from error
         sessions = {key.rsplit("_", 1)[0] for key in batch.keys}
         missing = max(expected - len(sessions), 0)
         if missing > self.max_unscored_share * expected:
@@ -101,6 +112,17 @@ class _Account:
             metrics |= _means(infos)
             _mask(batch, infos, self.mask_overlong, global_steps)
         return batch, metrics
+
+    def _sync_metadata_from_transfer_queue(self) -> None:
+        """verl's look at what has been finished, which it takes at each poll."""
+        super()._sync_metadata_from_transfer_queue()  # type: ignore[misc]
+        statuses = (self.pending_keys, self.running_keys, self.finished_keys, self.failure_keys)  # type: ignore[attr-defined]
+        self._silence.observe(
+            tuple(
+                (name, len(keys), *(len(status[name]) for status in statuses))
+                for name, keys in sorted(self.partitions.items())  # type: ignore[attr-defined]
+            )
+        )
 
 
 def groups_without_signal(keys: Sequence[str], rewards: torch.Tensor) -> float:

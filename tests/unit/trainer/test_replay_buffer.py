@@ -1,5 +1,6 @@
 """The replay buffer: built by verl as its own would be, polls fast, counts verdicts and missing rewards."""
 
+import inspect
 from types import SimpleNamespace
 from typing import Any
 
@@ -193,3 +194,24 @@ def test_a_batch_that_is_truncated_as_a_whole_says_what_to_change(monkeypatch: p
 def test_a_batch_whose_searches_all_failed_is_not_said_to_be_too_long(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(RuntimeError, match=r"step 3: failed searches leave no response"):
         sampled(monkeypatch, KEYS, [{"verdict_search_failed": 1.0, "overlong": 0.0}] * 4, "train")
+
+
+def test_silence_ends_a_run_whose_rollouts_stopped_coming(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One prompt of two is finished, the other's reward hangs."""
+    prompt = {"is_prompt": True, "global_steps": 3}
+    items = {"a": prompt | {"status": "finished"}, "a_0_0": {}, "a_1_0": {}, "b": prompt | {"status": "running"}}
+    monkeypatch.setattr(module.tq, "kv_list", lambda: {"train": items})
+    key = "trainer.v1.sampler.sampler_kwargs.max_silence_s"
+    buffer = built(compose(["actor_rollout_ref.rollout.n=2", f"{key}=0.2"]))
+    with pytest.raises(
+        RuntimeError, match=r"step 3 \(train\): nothing came for 0 s, with 2 of 4 responses there"
+    ) as error:
+        buffer.sample(3, "train", batch_size=2)
+    assert key in str(error.value)
+
+
+def test_verls_buffers_look_through_the_method_that_listens() -> None:
+    for owner in (ReplayBuffer, ReplayBufferAsync):
+        assert "self._sync_metadata_from_transfer_queue()" in inspect.getsource(owner.sample) + inspect.getsource(
+            getattr(owner, "wait_for_sampleable", owner.sample)
+        )

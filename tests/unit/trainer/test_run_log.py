@@ -20,7 +20,7 @@ def events(folder: Path) -> list[dict[str, Any]]:
 
 def run(folder: Path, error: BaseException | None = None) -> None:
     config = compose(["trainer.total_training_steps=7"])
-    with logged(folder, 2, ["algo=grpo"], config, [warning("TR999", "a message", "a fix")]):
+    with logged(folder, 2, "abcde", ["algo=grpo"], config, [warning("TR999", "a message", "a fix")]):
         if error is not None:
             raise error
 
