@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import MARK, Run
-from two_nodes import Cluster, Node, start_ray, two_nodes, why_not
+from two_nodes import Cluster, Node, start_ray, two_nodes, until, why_not
 
 from tr_grpo.trainer.launch import attach
 
@@ -37,6 +37,32 @@ def doctor(cluster: Cluster, run: Run, *overrides: str) -> dict[str, str]:
     found = [one for one in json.loads(done.stdout)["findings"] if one["code"].startswith("TR54")]
     assert done.returncode == (2 if found else 0), done.stdout
     return {one["code"]: one["message"] for one in found}
+
+
+def test_nodes_have_their_own_and_leave_nothing(files: Path, tmp_path: Path) -> None:
+    """What the tests below rest on."""
+    before = {path.name for path in Path("/sys/class/net").iterdir()}
+    greet = [sys.executable, "-m", "http.server", "8000"]
+    with two_nodes([tmp_path]) as (one, other):
+        other.start(greet, tmp_path / "server.log")
+        ask = [sys.executable, "-c", f"import socket; socket.create_connection(('{other.address}', 8000), timeout=2)"]
+        until(lambda: one.run(ask).returncode == 0, 20.0, "answer")
+        assert one.run(["hostname"]).stdout.strip() == one.name
+        one.run(["touch", str(tmp_path / "seen"), "/tmp/unseen", "/dev/shm/unseen"])
+        assert other.run(["ls", str(tmp_path / "seen")]).returncode == 0
+        assert other.run(["ls", "/tmp/unseen"]).returncode != 0
+        assert other.run(["ls", "/dev/shm/unseen"]).returncode != 0
+        assert other.run(["ls", str(files)]).returncode != 0
+        other.plug(connected=False)
+        assert "TimeoutError" in one.run(ask).stderr
+        other.plug(connected=True)
+        until(lambda: one.run(ask).returncode == 0, 20.0, "answer")
+        other.kill()
+        assert (one.alive, other.alive) == (True, False)
+        base = one.private.parent
+    assert not base.exists()
+    assert (tmp_path / "seen").exists()
+    assert {path.name for path in Path("/sys/class/net").iterdir()} == before
 
 
 def test_a_run_over_two_nodes_trains_on_both(new_run: NewRun, nodes: tuple[Node, Node], files: Path) -> None:
@@ -97,18 +123,18 @@ def check_shards(checkpoint: Path, model: Path) -> None:
 def test_what_is_wrong_between_two_nodes_is_said_before_verl_starts(new_run: NewRun, nodes: tuple[Node, Node]) -> None:
     """Faults of four kinds at once, each named with its node."""
     head, worker = nodes
-    cluster = start_ray(head, worker, env={worker: {"GLOO_SOCKET_IFNAME": "lo", "NCCL_DEBUG": "INFO"}})
+    cluster = start_ray(head, worker, env={worker: {"GLOO_SOCKET_IFNAME": "ib0", "NCCL_IB_DISABLE": "1"}})
     run = new_run("faulty")
     data = next(word for word in run.overrides if word.startswith("data.train_files=")).partition("=")[2]
     head.run(["cp", data, "/tmp/mine.parquet"])
     found = doctor(cluster, run, "data.train_files=/tmp/mine.parquet", "trainer.default_local_dir=/tmp/outputs")
     assert set(found) == {"TR541", "TR544", "TR545", "TR547"}
     other = f"{worker.name} ({worker.address})"
-    assert "NCCL_DEBUG" in found["TR541"]
+    assert "NCCL_IB_DISABLE" in found["TR541"]
     assert other in found["TR544"]
     assert other in found["TR545"]
     assert "/tmp/mine.parquet" in found["TR545"]
-    assert f"GLOO_SOCKET_IFNAME=lo on {other}" in found["TR547"]
+    assert f"GLOO_SOCKET_IFNAME=ib0 on {other}" in found["TR547"]
     assert head.run(["ls", "-A", "/tmp/outputs"]).returncode != 0
     assert ".tr_grpo" not in head.run(["ls", "-A", "/tmp"]).stdout
 

@@ -32,7 +32,8 @@ NAMESPACES = ["unshare", "--net", "--mount", "--uts", "--ipc", "--pid", "--fork"
 # The first process of a node reaps what loses its parent, as init does. A fresh /sys shows the node's interfaces alone.
 INIT = """set -eu
 hostname "$NODE"
-mount --bind "$HOSTS" /etc/hosts
+mount --bind "$NAMES/hosts" /etc/hosts
+mount --bind "$NAMES/nsswitch.conf" /etc/nsswitch.conf
 mkdir -p "$PRIVATE/tmp/cgroup" && chmod 1777 "$PRIVATE/tmp"
 for folder in $SHARED; do
   inside="$PRIVATE/tmp/${folder#/tmp/}"
@@ -128,7 +129,7 @@ class Node:
         self.plug(connected=False)
         first = psutil.Process(self.init)
         first.kill()
-        _until(lambda: not self.alive, 20.0, f"end of {self.name}")
+        until(lambda: not self.alive, 20.0, f"end of {self.name}")
 
     @property
     def alive(self) -> bool:
@@ -156,9 +157,10 @@ def two_nodes(
     base = Path(tempfile.mkdtemp(prefix="two_nodes_", dir="/tmp"))
     with contextlib.ExitStack() as stack:
         stack.callback(_remove, base)
-        hosts = base / "hosts"
         lines = [f"{NETWORK}{number} {name}" for number, name in enumerate(names, 1)]
-        hosts.write_text("\n".join(["127.0.0.1 localhost", *lines, ""]))
+        (base / "hosts").write_text("\n".join(["127.0.0.1 localhost", *lines, ""]))
+        # No name server is reached from there, and each question to one would take seconds.
+        (base / "nsswitch.conf").write_text("passwd: files\ngroup: files\nhosts: files\n")
         switch = _first_process(
             stack, ["unshare", "--net", "--fork", "--kill-child"], "echo up; exec sleep infinity", {}
         )
@@ -167,7 +169,7 @@ def two_nodes(
         nodes = []
         for number, name in enumerate(names, 1):
             below = [str(folder) for folder in shared if folder.is_relative_to("/tmp")]
-            given = {"NODE": name, "PRIVATE": str(base / name), "SHARED": " ".join(below), "HOSTS": str(hosts)}
+            given = {"NODE": name, "PRIVATE": str(base / name), "SHARED": " ".join(below), "NAMES": str(base)}
             init = _first_process(stack, NAMESPACES, INIT, given)
             port, address = f"port{number}", f"{NETWORK}{number}"
             _in(switch, "ip", "link", "add", port, "type", "veth", "peer", "name", "eth0", "netns", str(init))
@@ -178,7 +180,7 @@ def two_nodes(
             _in(init, "ip", "route", "add", "default", "dev", "eth0")
             nodes.append(Node(name, address, init, port, switch, base / name))
         for node in nodes:
-            _until(node.linked, 10.0, f"link on {node.name}")
+            until(node.linked, 10.0, f"link on {node.name}")
         yield nodes[0], nodes[1]
 
 
@@ -227,7 +229,7 @@ def start_ray(
         _start_ray_node(cluster, node, devices, cpus, (env or {}).get(node, {}))
     connect = f"import ray; ray.init('{cluster.address}', log_to_driver=False)"
     count = [sys.executable, "-c", f"{connect}; print('nodes', sum(node['Alive'] for node in ray.nodes()))"]
-    _until(lambda: "nodes 2" in head.run(count, env=cluster.environment).stdout, 60.0, "Ray with two nodes")
+    until(lambda: "nodes 2" in head.run(count, env=cluster.environment).stdout, 60.0, "Ray with two nodes")
     return cluster
 
 
@@ -287,7 +289,12 @@ def _run(*words: str) -> None:
     subprocess.run(words, check=True, capture_output=True, text=True, timeout=20)
 
 
-def _until(condition: Callable[[], bool], seconds: float, what: str) -> None:
+def until(condition: Callable[[], bool], seconds: float, what: str) -> None:
+    """Wait for a condition.
+
+    Raises:
+        RuntimeError: it did not come true in time.
+    """
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:

@@ -277,7 +277,17 @@ def test_the_run_asks_for_its_data_its_model_and_its_loss(run: Run, files: Path,
     asked = questions(run, tmp_path)
     paths = {str(files / "data/train.parquet"), str(files / "data/test.parquet"), str(files / "model")}
     assert set(asked.inputs) == paths
+    assert asked.hub_model is None
     assert asked.actor["policy_loss"]["loss_mode"] == "tr_grpo"
+
+
+def test_a_hubs_model_has_to_be_in_the_cache_of_a_node_that_is_offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    (missing,) = probe._uncached("nobody/has-this-model")
+    assert "nobody/has-this-model" in missing
+    assert probe._uncached(None) == ()
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    assert probe._uncached("nobody/has-this-model") == ()
 
 
 def test_a_loss_is_known_in_a_worker_or_its_fault_is_told(run: Run, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ in which one imports verl.
 """
 
 import importlib.util
+import os
 import secrets
 import sys
 from collections.abc import Iterator
@@ -97,11 +98,13 @@ def _token(config: DictConfig) -> Iterator[Questions]:
     existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     token = existing / f".tr_grpo-{secrets.token_hex(8)}"
     token.write_bytes(b"")
+    model = config.actor_rollout_ref.model.path
     try:
         yield Questions(
             run_folder=str(existing),
             token=token.name,
             inputs=tuple(_inputs(config)),
+            hub_model=None if os.path.isdir(model) else model,
             scripts=tuple(_scripts()),
             actor=OmegaConf.to_container(config.actor_rollout_ref.actor, resolve=True),
         )
@@ -110,7 +113,7 @@ def _token(config: DictConfig) -> Iterator[Questions]:
 
 
 def _inputs(config: DictConfig) -> Iterator[str]:
-    """Data files, and the model where it is a folder; each node downloads a hub's model itself."""
+    """Data files, and the model where it is a folder."""
     for key in ("train_files", "val_files"):
         files = config.data[key]
         yield from (file for file in ([files] if isinstance(files, str) else files) if "://" not in file)

@@ -164,7 +164,7 @@ def _files(name: str, facts: Facts, wanted: Wanted) -> Iterator[Finding]:
     if facts.missing:
         yield error(
             "TR545", f"{name} cannot read {', '.join(facts.missing)}",
-            "copy it there under the same path, or put it on a file system that all nodes share",
+            "copy it there under the same path (`hf download` for a hub's model), or share the file system",
         )  # fmt: skip
 
 
@@ -236,8 +236,7 @@ def not_joined(faults: Mapping[str, str], backend: str, answers: Sequence[Answer
     """
     if not faults:
         return
-    first, why = next(iter(faults.items()))
-    said = f"{first}: {why[:300]}" + (f" (and {len(faults) - 1} more)" if len(faults) > 1 else "")
+    said = "; ".join(f"{node}: {why[:200]}" for node, why in islice(faults.items(), SHOWN))
     yield error(
         "TR547",
         f"the nodes reach each other by TCP, but no {backend} process group over them works; {named(answers)}; {said}",

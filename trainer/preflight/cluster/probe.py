@@ -30,6 +30,7 @@ class Questions:
         run_folder: the folder below which the run writes and that exists on the driver's machine.
         token: name of the file that the driver has put there.
         inputs: files and folders that the run reads.
+        hub_model: name of the model on the hub; None where it is one of the folders.
         scripts: a package's name and a program that loads its compiled parts.
         actor: ``actor_rollout_ref.actor``, resolved, as verl hands it to a worker.
     """
@@ -37,6 +38,7 @@ class Questions:
     run_folder: str
     token: str
     inputs: tuple[str, ...]
+    hub_model: str | None
     scripts: tuple[tuple[str, str], ...]
     actor: Mapping[str, Any]
 
@@ -103,7 +105,7 @@ class Prober:
             open_files=float("inf") if hard == resource.RLIM_INFINITY else hard,
             sees_run=(folder / questions.token).is_file(),
             write_fault=_write_fault(folder, questions.token),
-            missing=tuple(path for path in questions.inputs if not _readable(path)),
+            missing=(*(path for path in questions.inputs if not _readable(path)), *_uncached(questions.hub_model)),
         )
 
     def clock(self) -> float:
@@ -182,6 +184,15 @@ def _write_fault(folder: Path, token: str) -> str | None:
 
 def _readable(path: str) -> bool:
     return os.access(path, os.R_OK | (os.X_OK if os.path.isdir(path) else 0))
+
+
+def _uncached(name: str | None) -> tuple[str, ...]:
+    """A hub's model that this node may not download (HF_HUB_OFFLINE) and does not have."""
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    if name is None or not constants.HF_HUB_OFFLINE or isinstance(try_to_load_from_cache(name, "config.json"), str):
+        return ()
+    return (f"{name} (HF_HUB_OFFLINE is set, and it is not in the hub's cache)",)
 
 
 def _loss_fault(actor: Mapping[str, Any]) -> str | None:
