@@ -193,9 +193,23 @@ def _lead(node: Node, words: Sequence[str], tee: Tee, asked: Asked) -> int:
             _end(training)
             return FAILED
         time.sleep(POLL_S / 4)
-    status = training.returncode
-    if status < 0 and -status in (signal.SIGTERM, signal.SIGUSR1) and -status in asked.signals:
-        return STOPPED  # it came before the training had a handler: nothing was lost
+    return outcome(training.returncode, asked.signals)
+
+
+def outcome(status: int, asked: Sequence[signal.Signals]) -> int:
+    """The training's exit status, for a scheduler.
+
+    Args:
+        status: of the process; negative where a signal ended it.
+        asked: the signals that were passed on to it.
+
+    Returns:
+        The same, but 75 where a scheduler's signal ended it before its first step: nothing was saved, nothing was lost,
+        and the same command goes on.
+    """
+    interrupted = status in (INTERRUPTED, *(-number for number in asked))
+    if interrupted and asked and signal.SIGINT not in asked:
+        return STOPPED
     return 128 - status if status < 0 else status
 
 
