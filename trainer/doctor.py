@@ -37,11 +37,13 @@ def doctor(
     every_node: Annotated[bool, typer.Option("--cluster", help="Ask every node of the run's Ray, too.")] = False,
 ) -> None:
     """Check a run before it starts: versions, machine, model, data, reward, batch and loss. Starts nothing."""
+    from tr_grpo.trainer.loopback import keep_on_loopback
     from tr_grpo.trainer.preflight import examine
 
     # Libraries print while they are imported; standard output is the report's alone.
     with contextlib.redirect_stdout(sys.stderr):
         config = resolved(overrides or [])
+        keep_on_loopback(config)
         examination = examine(config)
         if every_node:
             examination = with_cluster(config, examination)

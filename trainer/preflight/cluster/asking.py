@@ -190,8 +190,8 @@ def broken_pairs(interview: Interview) -> dict[tuple[str, str], str]:
 
 
 def without_sum(interview: Interview, backend: str) -> dict[str, str]:
-    """Node -> why it has no sum over all nodes with devices, which verl's workers make in the same way."""
-    members = [node for node in interview.answering if interview.nodes[node].devices > 0]
+    """Node -> why it has no sum over all nodes with free devices, which verl's workers make in the same way."""
+    members = [node for node in interview.answering if interview.nodes[node].free_devices > 0]
     if len(members) < 2:
         return {}
     port = interview.ask("free_port", CONNECT_S, {members[0]: ()}).get(members[0])
