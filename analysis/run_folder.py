@@ -34,7 +34,7 @@ class Start:
     pid: int | None = None
     ended: float | None = None
     status: str | None = None
-    """done, failed or interrupted; None while it runs, and for ever after a kill."""
+    """done, failed, stopped (on request, with a checkpoint) or interrupted; None while it runs, and for ever after a kill."""
     message: str = ""
 
 
@@ -205,7 +205,10 @@ def _events(folder: Path, problems: list[str]) -> Iterator[dict[str, Any]]:
             continue
         try:
             event = json.loads(line)
-            known = event["event"] in ("start", "end") and {"start", "time"} <= event.keys()
+            # A restart is told for people; what it was is in the starts.
+            known = event["event"] == "restart" or (
+                event["event"] in ("start", "end") and {"start", "time"} <= event.keys()
+            )
         except (ValueError, TypeError, KeyError, AttributeError):
             known = False
         if known:

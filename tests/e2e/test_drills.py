@@ -1,0 +1,173 @@
+"""Faults that take long to make: a full disk, NaN, a reward that hangs, a clock that jumps, a resume to the bit."""
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import Run
+
+from tr_grpo.analysis.run_folder import open_run
+from tr_grpo.trainer.checkpoints import tracker
+from tr_grpo.trainer.checkpoints.seal import fault
+
+START = 400.0
+pytestmark = [pytest.mark.e2e, pytest.mark.drill]
+NewRun = Callable[..., Run]
+
+
+def last_line(run: Run) -> str:
+    return next(line for line in reversed(run.log.splitlines()) if line.startswith("error: "))
+
+
+def whole(folder: Path) -> int | None:
+    """The step that the tracker names, which must be whole."""
+    step = tracker.read(folder)
+    assert step is None or fault(folder / f"{tracker.PREFIX}{step}") is None
+    return step
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system with room for one checkpoint of the tiny model and half of another."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a disk needs root")
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", str(disk)], check=True)
+    yield disk
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
+
+
+def test_a_disk_that_is_full_in_a_checkpoint_leaves_the_one_before(new_run: NewRun, small_disk: Path) -> None:
+    folder = small_disk / "run"
+    run = new_run(
+        "full", "trainer.save_freq=1", "trainer.total_training_steps=9", f"trainer.default_local_dir={folder}"
+    )
+    run.start()
+    assert run.wait(START) == 1, run.log[-3000:]
+    run.assert_nothing_left()
+    step = whole(folder)
+    assert step is not None
+    assert step < 9
+    assert "No space left on device" in last_line(run) or "file write failed" in last_line(run), last_line(run)
+    # With room again, the same command goes on.
+    subprocess.run(["mount", "-o", "remount,size=200m", str(small_disk)], check=True)
+    run.start(f"trainer.total_training_steps={step + 1}")
+    assert run.wait(START) == 0, run.log[-3000:]
+    assert whole(folder) == step + 1
+
+
+def test_gradients_that_stay_nan_end_the_run_with_the_cause(new_run: NewRun) -> None:
+    run = new_run(
+        "nan", "algo=tr_grpo", "actor_rollout_ref.actor.policy_loss._target_=nan_loss.NaNLossConfig",
+        "actor_rollout_ref.actor.policy_loss.loss_mode=nan", "trainer.total_training_steps=30", "trainer.save_freq=1",
+    )  # fmt: skip
+    run.start()
+    assert run.wait(START) == 1, run.log[-3000:]
+    run.assert_nothing_left()
+    assert "the gradient norm was nan in 10 updates in a row, so none of them was applied" in last_line(run)
+    assert whole(run.folder) is not None
+    skipped = [step["actor/update/skipped"] for step in run.metrics.values()]
+    assert skipped[0] == 0.0
+    assert skipped[-1] == 1.0
+
+
+def test_a_reward_that_hangs_ends_the_run_with_the_cause(new_run: NewRun) -> None:
+    run = new_run(
+        "hangs", "reward.reward_kwargs.scorer=hanging_scorer", "trainer.total_training_steps=9", "trainer.save_freq=1",
+        "trainer.v1.sampler.sampler_kwargs.max_silence_s=20",
+    )  # fmt: skip
+    run.start()
+    assert run.wait(START) == 1, run.log[-3000:]
+    run.assert_nothing_left()
+    assert "nothing came for 20 s" in last_line(run)
+    assert "reward.reward_kwargs.pool" in last_line(run)
+    assert whole(run.folder) == 1
+
+
+def test_a_clock_that_jumps_does_not_stop_a_run(new_run: NewRun, tmp_path: Path) -> None:
+    """libfaketime shifts what each process of the run takes for the time of day, in mid-run, by a day and back."""
+    libraries = [*Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")]
+    if not libraries:
+        pytest.skip("libfaketime is not installed (Debian: faketime)")
+    clock = tmp_path / "clock"
+    clock.write_text("+0")
+    os.environ.update(
+        LD_PRELOAD=str(libraries[0]), FAKETIME_TIMESTAMP_FILE=str(clock), FAKETIME_NO_CACHE="1",
+        FAKETIME_DONT_FAKE_MONOTONIC="1", FAKETIME_DONT_RESET="1",
+    )  # fmt: skip
+    try:
+        run = new_run("clock", "algo=tr_grpo", "trainer.total_training_steps=9", "trainer.save_freq=3")
+        run.start()
+    finally:
+        for name in [name for name in os.environ if name.startswith("FAKETIME")]:
+            del os.environ[name]
+        del os.environ["LD_PRELOAD"]
+    run.wait_until(lambda: 2 in run.metrics, START)
+    clock.write_text("+86400")
+    run.wait_until(lambda: 5 in run.metrics, 120)
+    clock.write_text("-86400")
+    assert run.wait(START) == 0, run.log[-3000:]
+    run.assert_nothing_left()
+    assert list(run.metrics) == list(range(1, 10))
+    assert whole(run.folder) == 9
+    # The jumps did arrive: the run ended before it began.
+    (start,) = open_run(run.folder).starts
+    assert start.ended is not None
+    assert start.ended < start.time
+
+
+DETERMINISTIC = (
+    "algo=tr_grpo", "trainer.use_v1=false", "trainer.save_freq=2", "actor_rollout_ref.rollout.full_determinism=true",
+    "actor_rollout_ref.actor.fsdp_config.full_determinism=true", "data.seed=1", "trainer.total_training_steps=4",
+)  # fmt: skip
+
+
+def state(run: Run, step: int) -> dict[str, Any]:
+    """Weights, optimizer, schedule and random numbers of a checkpoint, and its place in the data."""
+    folder = run.folder / f"{tracker.PREFIX}{step}"
+    files = [*(folder / "actor").glob("*.pt"), folder / "data.pt"]
+    return {file.name: torch.load(file, weights_only=False) for file in files}
+
+
+def differing(one: Any, other: Any, path: str = "") -> list[str]:
+    """Where two nested states differ in any bit."""
+    if isinstance(one, dict):
+        assert one.keys() == other.keys()
+        return [found for key in one for found in differing(one[key], other[key], f"{path}/{key}")]
+    if isinstance(one, list | tuple):
+        assert len(one) == len(other)
+        pairs = enumerate(zip(one, other, strict=True))
+        return [found for i, (mine, theirs) in pairs for found in differing(mine, theirs, f"{path}/{i}")]
+    if isinstance(one, torch.Tensor):
+        local = [x.to_local() if hasattr(x, "to_local") else x for x in (one, other)]
+        return [] if torch.equal(*local) else [path]
+    if hasattr(one, "tobytes"):
+        return [] if one.tobytes() == other.tobytes() else [path]
+    return [] if one == other else [path]
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(new_run: NewRun) -> None:
+    straight = new_run("straight", *DETERMINISTIC)
+    straight.start()
+    assert straight.wait(START) == 0, straight.log[-3000:]
+    broken = new_run("broken", *DETERMINISTIC)
+    broken.start()
+    broken.wait_until(lambda: broken.last_checkpoint == 2, START)
+    broken.send(signal.SIGKILL)
+    broken.wait(10)
+    broken.assert_nothing_left(seconds=60)
+    broken.start()
+    assert broken.wait(START) == 0, broken.log[-3000:]
+    assert differing(state(straight, 4), state(broken, 4)) == []
+    timeless = [
+        {key: value for key, value in run.metrics[4].items() if not key.startswith(("timing", "perf", "actor/perf"))}
+        for run in (straight, broken)
+    ]
+    assert json.dumps(timeless[0], sort_keys=True) == json.dumps(timeless[1], sort_keys=True)
