@@ -163,6 +163,7 @@ def test_a_group_that_fails_over_working_connections_blames_the_interface_that_i
         ([(4, 4, 32), (4, 3, 32)], False),  # one is in use
         ([(4, 4, 32), (2, 2, 32), (2, 2, 32)], False),  # four on one node
         ([(0, 0, 8), (4, 4, 12), (4, 4, 12)], True),  # a head without devices
+        ([(4, 4, 12), (4, 4, 12)], False),  # no CPU for the trainer
         ([], False),
     ],
 )

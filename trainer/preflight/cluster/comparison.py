@@ -8,10 +8,12 @@ from itertools import islice
 from tr_grpo.trainer.preflight.cluster.probe import INTERFACES, Facts, Loaded
 from tr_grpo.trainer.preflight.finding import Finding, error, warning
 from tr_grpo.trainer.preflight.machine import DISK_GIB, OBJECT_STORE_GIB
-from tr_grpo.trainer.preflight.ray_start import CPUS_A_DEVICE, LEAST_FILES
+from tr_grpo.trainer.preflight.ray_start import CPUS_A_DEVICE, LEAST_FILES, TASK_RUNNER_CPUS
 
 SHOWN = 3
 """Nodes or pairs that a line names."""
+LISTED = 16
+"""Nodes that a line describes where the question is which are there."""
 CLOCK_S = 1.0
 """Log lines and file times of two nodes cannot be put in order beyond that."""
 
@@ -110,16 +112,18 @@ def _devices(places: Sequence[Place], wanted: Wanted) -> Iterator[Finding]:
         min(place.free_devices // wanted.devices, place.free_cpus // (CPUS_A_DEVICE * wanted.devices))
         for place in places
     ]
-    if sum(fits) >= wanted.nodes:
+    left = sum(place.free_cpus for place in places) - CPUS_A_DEVICE * wanted.devices * wanted.nodes
+    if sum(fits) >= wanted.nodes and left >= TASK_RUNNER_CPUS:
         return
     there = "; ".join(
         f"{place.name}: {place.free_devices} of {place.devices} devices and {place.free_cpus} CPUs free"
-        for place in places
+        for place in places[:LISTED]
     )
     yield error(
         "TR548",
-        f"trainer.nnodes={wanted.nodes} x n_gpus_per_node={wanted.devices} (and {CPUS_A_DEVICE} CPUs a device) do not "
-        f"fit into the {len(places)} nodes that are there: {there}",
+        f"trainer.nnodes={wanted.nodes} x n_gpus_per_node={wanted.devices} (with {CPUS_A_DEVICE} CPUs a device, and "
+        f"{TASK_RUNNER_CPUS} for the trainer) do not fit into the {len(places)} nodes that are there: {there}"
+        + (f"; and {len(places) - LISTED} more" if len(places) > LISTED else ""),
         "start Ray on the missing nodes, stop what holds the devices (`ray status`), or lower trainer.nnodes",
     )
 
