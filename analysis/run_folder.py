@@ -34,7 +34,7 @@ class Start:
     pid: int | None = None
     ended: float | None = None
     status: str | None = None
-    """done, failed, stopped (on request, with a checkpoint) or interrupted; None while it runs, and for ever after a kill."""
+    """done, failed, stopped (on request, saved) or interrupted; None while it runs, and for ever after a kill."""
     message: str = ""
 
 

@@ -126,6 +126,8 @@ def test_a_clock_that_jumps_does_not_stop_a_run(new_run: NewRun, tmp_path: Path)
 DETERMINISTIC = (
     "algo=tr_grpo", "trainer.use_v1=false", "trainer.save_freq=2", "actor_rollout_ref.rollout.full_determinism=true",
     "actor_rollout_ref.actor.fsdp_config.full_determinism=true", "data.seed=1", "trainer.total_training_steps=4",
+    # On a CPU vLLM 0.24.0 cannot cut a prompt whose request has a seed.
+    "actor_rollout_ref.rollout.enable_chunked_prefill=false",
 )  # fmt: skip
 
 
