@@ -26,7 +26,8 @@ DOCTOR = [sys.executable, "-m", "tr_grpo.trainer.cli", "doctor", "--cluster", "-
 def nodes(files: Path, tmp_path: Path) -> Iterator[tuple[Node, Node]]:
     """Two nodes that share the run's folder and the data, and no other part of ``/tmp``."""
     with two_nodes([files, tmp_path]) as both:
-        yield both
+        one, other = both
+        yield one, other
 
 
 def doctor(cluster: Cluster, run: Run, *overrides: str) -> dict[str, str]:

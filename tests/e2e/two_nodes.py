@@ -141,13 +141,11 @@ class Node:
 
 
 @contextlib.contextmanager
-def two_nodes(
-    shared: Sequence[Path] = (), names: tuple[str, str] = ("node-a", "node-b")
-) -> Iterator[tuple[Node, Node]]:
-    """Two nodes that reach each other, for as long as the context lasts.
+def two_nodes(shared: Sequence[Path] = (), names: Sequence[str] = ("node-a", "node-b")) -> Iterator[tuple[Node, ...]]:
+    """Two nodes that reach each other, for as long as the context lasts; a third name makes a spare one.
 
     Args:
-        shared: existing folders below ``/tmp`` that both see at the path at which the host has them; what is not below
+        shared: existing folders below ``/tmp`` that all see at the path at which the host has them; what is not below
             ``/tmp`` is shared anyway.
         names: host names.
 
@@ -181,21 +179,19 @@ def two_nodes(
             nodes.append(Node(name, address, init, port, switch, base / name))
         for node in nodes:
             until(node.linked, 10.0, f"link on {node.name}")
-        yield nodes[0], nodes[1]
+        yield tuple(nodes)
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """A Ray head on one node and a worker on the other.
+    """A Ray whose head is on one node.
 
     Attributes:
         head: where a driver is to run.
-        worker: the other one.
         token: of this Ray alone; each process that talks to it needs it.
     """
 
     head: Node
-    worker: Node
     token: str
 
     @property
@@ -224,16 +220,21 @@ def start_ray(
     Raises:
         RuntimeError: Ray did not start; with what it printed.
     """
-    cluster = Cluster(head, worker, secrets.token_hex(32))
+    cluster = Cluster(head, secrets.token_hex(32))
     for node in (head, worker):
-        _start_ray_node(cluster, node, devices, cpus, (env or {}).get(node, {}))
+        join(cluster, node, devices, cpus, (env or {}).get(node))
     connect = f"import ray; ray.init('{cluster.address}', log_to_driver=False)"
     count = [sys.executable, "-c", f"{connect}; print('nodes', sum(node['Alive'] for node in ray.nodes()))"]
     until(lambda: "nodes 2" in head.run(count, env=cluster.environment).stdout, 60.0, "Ray with two nodes")
     return cluster
 
 
-def _start_ray_node(cluster: Cluster, node: Node, devices: int, cpus: int, env: Mapping[str, str]) -> None:
+def join(cluster: Cluster, node: Node, devices: int = 1, cpus: int = 16, env: Mapping[str, str] | None = None) -> None:
+    """Start Ray on one more node, e.g. on a spare one in place of one that was killed.
+
+    Raises:
+        RuntimeError: Ray did not start; with what it printed.
+    """
     head = ["--head", f"--port={RAY_PORT}", "--include-dashboard=false"]
     place = head if node is cluster.head else [f"--address={cluster.address}"]
     words = [
@@ -242,7 +243,7 @@ def _start_ray_node(cluster: Cluster, node: Node, devices: int, cpus: int, env: 
     ]
     # Ray gives its raylet 30 s, which nothing changes; a loaded machine may need more.
     for _ in range(3):
-        done = node.run(words, timeout=90.0, env={**cluster.environment, **env})
+        done = node.run(words, timeout=90.0, env={**cluster.environment, **(env or {})})
         if done.returncode == 0:
             return
         node.run([RAY, "stop", "--force"], timeout=90.0)
