@@ -19,7 +19,7 @@ from tr_grpo.data_prep.errors import InputError
 from tr_grpo.trainer.loopback import starts_own_ray
 from tr_grpo.trainer.preflight import extensions
 from tr_grpo.trainer.preflight.cluster import asking
-from tr_grpo.trainer.preflight.cluster.comparison import Answer, Wanted, compare, disconnected, not_joined
+from tr_grpo.trainer.preflight.cluster.comparison import Answer, Wanted, compare, disconnected, not_joined, silent
 from tr_grpo.trainer.preflight.cluster.probe import Questions
 from tr_grpo.trainer.preflight.finding import Finding, Severity
 
@@ -77,7 +77,9 @@ def _findings(config: DictConfig, questions: Questions, interview: asking.Interv
     ]
     yield from compare(answers, _wanted(config, questions))
     names = {node: place.name for node, place in nodes.items()}
+    told = set(interview.silent)
     pairs = asking.broken_pairs(interview)
+    yield from silent({names[node]: why for node, why in interview.silent.items() if node not in told})
     yield from disconnected({(names[a], names[b]): why for (a, b), why in pairs.items()})
     if not pairs and not any(answer.loaded and answer.loaded.faults for answer in answers):
         backend = "nccl" if on_gpu else "gloo"

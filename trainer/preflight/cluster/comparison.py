@@ -88,12 +88,7 @@ def compare(answers: Sequence[Answer], wanted: Wanted) -> Iterator[Finding]:
         wanted: by the run.
     """
     yield from _devices([answer.place for answer in answers], wanted)
-    for answer in answers:
-        if answer.silence is not None:
-            yield error(
-                "TR549", f"{answer.place.name} did not answer: {answer.silence}",
-                "look at that node (`ray status`, its raylet's log, its load), or take it out of the cluster",
-            )  # fmt: skip
+    yield from silent({answer.place.name: answer.silence for answer in answers if answer.silence is not None})
     yield from _versions(answers)
     yield from _settings(answers)
     for answer in answers:
@@ -104,6 +99,15 @@ def compare(answers: Sequence[Answer], wanted: Wanted) -> Iterator[Finding]:
             yield from _loaded(answer.place.name, answer.loaded)
         if answer.clock is not None:
             yield from _clock(answer.place.name, answer.clock)
+
+
+def silent(nodes: Mapping[str, str]) -> Iterator[Finding]:
+    """TR549 for nodes, by name, that did not answer for the reason given."""
+    for name, why in nodes.items():
+        yield error(
+            "TR549", f"{name} did not answer: {why}",
+            "look at that node (`ray status`, its raylet's log, its load), or take it out of the cluster",
+        )  # fmt: skip
 
 
 def _devices(places: Sequence[Place], wanted: Wanted) -> Iterator[Finding]:
