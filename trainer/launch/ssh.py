@@ -100,6 +100,7 @@ class Connection:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # a Ctrl-C is passed on, not suffered
+            bufsize=0,  # a handler of signals writes to it, too
         )
         self._thread = threading.Thread(target=self._copy, args=(log,), daemon=True)
         self._thread.start()
@@ -125,14 +126,13 @@ class Connection:
         assert self.process.stdin is not None
         try:
             self.process.stdin.write(data)
-            self.process.stdin.flush()
         except (BrokenPipeError, ValueError):
             return  # it has left: its status says why
 
     def _copy(self, log: Path) -> None:
         assert self.process.stdout is not None
         with log.open("ab") as file:
-            for line in self.process.stdout:
+            for line in os.fdopen(self.process.stdout.fileno(), "rb", closefd=False):
                 file.write(line)
                 file.flush()
                 sys.stdout.buffer.write(f"{self.host}: ".encode() + line)

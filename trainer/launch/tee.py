@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import IO
 
 JOIN_S = 5.0
 CHUNK = 65536
+STDOUT = 1
 
 
 class Tee:
@@ -19,6 +19,8 @@ class Tee:
     def __init__(self, path: Path) -> None:
         self._file = path.open("ab", buffering=0)
         self._lock = threading.Lock()
+        # Who reads our output may hang up; the log goes on, and with it the children, which a full pipe would stop.
+        self._listened = True
         self._threads: list[threading.Thread] = []
 
     def __enter__(self) -> "Tee":
@@ -60,5 +62,8 @@ class Tee:
             if self._file.closed:
                 return
             self._file.write(data)
-            sys.stdout.buffer.write(data)
-            sys.stdout.buffer.flush()
+            try:
+                while self._listened and data:
+                    data = data[os.write(STDOUT, data) :]
+            except OSError:
+                self._listened = False

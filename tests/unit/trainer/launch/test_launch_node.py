@@ -151,6 +151,15 @@ def test_ctrl_c_is_no_stop_to_go_on_from(start: Start) -> None:
     assert head.end() not in (0, STOPPED)
 
 
+def test_a_launcher_that_hangs_up_does_not_stop_the_training(start: Start) -> None:
+    training = "import time\nfor _ in range(40): print('x' * 9999, flush=True); time.sleep(0.05)\nprint('to the end')"
+    head = start(0, training=training)
+    assert head.process.stdout is not None
+    head.process.stdout.close()
+    assert head.end() == 0
+    assert "to the end" in head.log()
+
+
 def test_a_head_whose_ray_ends_ends_the_training(start: Start) -> None:
     head = start(0, training="import time; time.sleep(60)", ray_s=4)
     assert head.end() == FAILED
