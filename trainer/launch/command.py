@@ -107,7 +107,7 @@ def kubernetes(
     dry_run: DryRun = False,
     out: Out = None,
 ) -> None:
-    """Submit to Kubernetes as a RayJob (KubeRay 1.5 or newer)."""
+    """Submit to Kubernetes as a RayJob (KubeRay 1.5.1 or newer)."""
     from tr_grpo.trainer.launch import kubernetes
     from tr_grpo.trainer.launch.job import make
 

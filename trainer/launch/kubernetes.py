@@ -6,6 +6,7 @@ KubeRay splits and joins an entry point again on its way to Ray, so the words tr
 import re
 import shlex
 from dataclasses import dataclass
+from importlib import metadata
 from typing import Any
 
 from tr_grpo.data_prep.errors import InputError
@@ -15,8 +16,8 @@ from tr_grpo.trainer.launch.job import Job, Rendered
 MANIFEST = "rayjob.yaml"
 MOUNT = "/tr-grpo-launch"
 SCRIPT = "train.sh"
-LONGEST_NAME = 40
-"""KubeRay appends to a name what has to fit into 63 characters."""
+LONGEST_NAME = 47
+"""KubeRay's ``MaxRayJobNameLength``."""
 RAY_PORTS = {"gcs-server": 6379, "dashboard": 8265}
 
 
@@ -103,6 +104,8 @@ def ray_job(job: Job, options: Options) -> dict[str, Any]:
             "shutdownAfterJobFinishes": True,
             "backoffLimit": options.retries,
             "rayClusterSpec": {
+                # The operator gives no token to a Ray whose version it is not told.
+                "rayVersion": metadata.version("ray"),
                 "authOptions": {"mode": "token"},
                 "headGroupSpec": head,
                 "workerGroupSpecs": [workers] if job.nodes > 1 else [],
