@@ -2,7 +2,7 @@
 
     python composed_update.py MODEL OUT CASE... with RANK, WORLD_SIZE and STORE in the environment
 
-The batch, the policy and the seed are those of ``engine_update.py``; only the preset and the way the batch is cut differ.
+The batch, the policy and the seed are those of ``engine_update.py``; the preset and how the batch is cut differ.
 """
 
 import os

@@ -1,8 +1,8 @@
 """Attention over packed sequences on a CPU: what verl's padding-free path and Ulysses ask of flash attention.
 
-verl packs a micro-batch into one row, calls ``_flash_attention_forward`` of transformers, and for sequence parallelism wraps
-all-to-alls around it. The function is CUDA's alone, so on a CPU torch's own attention stands in for it, one sequence of the
-pack after another. Chosen by ``override_config.attn_implementation=packed_sdpa``; padding stays the default (docs/cpu.md).
+verl packs a micro-batch into one row, calls ``_flash_attention_forward`` of transformers, and for sequence parallelism
+wraps all-to-alls around it. The function is CUDA's alone, so on a CPU torch's own attention stands in for it, one
+sequence of the pack after another. ``override_config.attn_implementation=packed_sdpa`` chooses it.
 """
 
 from types import ModuleType

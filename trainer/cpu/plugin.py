@@ -5,6 +5,7 @@ Order does not matter: each part replaces one seam that verl or vLLM reads later
 
 from tr_grpo.trainer.cpu import (
     all_to_all,
+    kept_weights,
     length_sorting,
     packed_attention,
     platform,
@@ -20,3 +21,4 @@ weight_transfer.install_on_import()
 length_sorting.install_on_import()
 packed_attention.install_on_import()
 all_to_all.install_on_import()
+kept_weights.install_on_import()

@@ -10,6 +10,7 @@ from rich.console import Console
 from tr_grpo.data_prep.errors import InputError
 from tr_grpo.trainer.preflight import (
     batch,
+    compositions,
     data,
     disk,
     extensions,
@@ -60,12 +61,13 @@ CHECKS = (
     Check("security", security.check),
     Check("batch", batch.check),
     Check("sampling", sampling.check, NO_SIZES),
+    Check("compositions", compositions.check, NO_SIZES),
     Check("machine", machine.check),
     Check("ray", ray_start.check),
     Check("network", network.check),
     Check("tracker", tracker.check),
-    Check("loss", loss.check, NO_VERL + NO_SIZES),
-    Check("verl's own", settings.check, (*NO_VERL, *NO_SIZES, "TR411", "TR412")),
+    Check("loss", loss.check, (*NO_VERL, *NO_SIZES, "TR451")),
+    Check("verl's own", settings.check, (*NO_VERL, *NO_SIZES, "TR411", "TR412", "TR451")),
     Check("extensions", extensions.check, NO_VERL),
     Check("model", model.check, NO_VERL),
     Check("data", data.check, ("TR602",)),

@@ -83,6 +83,16 @@ TITLES = {
     "TR444": "a checkpoint without a seal",
     "TR445": "nobody seals the checkpoints",
     "TR446": "the last checkpoint is removed too early",
+    # 4, continued: compositions (compositions.py, resume.py)
+    "TR451": "an engine other than FSDP",
+    "TR452": "FP8 rollouts",
+    "TR453": "a checkpoint with other adapters",
+    "TR454": "the probe sees the adapters alone",
+    "TR455": "adapters that do not reach vLLM",
+    "TR456": "groups of hybrid sharding",
+    "TR457": "a separate rollout",
+    "TR458": "an asynchronous trainer that is ignored",
+    "TR459": "sequence parallelism past the attention",
     # 5: the machine (machine.py, ray_start.py, network.py, disk.py, gpu.py, tracker.py)
     "TR501": "more devices than there are",
     "TR502": "little memory",

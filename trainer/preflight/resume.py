@@ -1,4 +1,4 @@
-"""TR409, TR410, TR430 to TR433, TR443 to TR446: how checkpoints are kept, and what resuming would do.
+"""TR409, TR410, TR430 to TR433, TR443 to TR446, TR453: how checkpoints are kept, and what resuming would do.
 
 verl#5725, #7401, #7974: nothing, with exit status 0.
 """
@@ -6,7 +6,7 @@ verl#5725, #7401, #7974: nothing, with exit status 0.
 from collections.abc import Iterator
 from pathlib import Path
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from tr_grpo.trainer.checkpoints import tracker
 from tr_grpo.trainer.preflight.finding import Finding, error, warning
@@ -29,17 +29,22 @@ ORDER_OR_METHOD = (
     "data.max_prompt_length",
     "data.max_response_length",
     "actor_rollout_ref.model.path",
+    "actor_rollout_ref.model.lora_alpha",
     "actor_rollout_ref.rollout.n",
     "actor_rollout_ref.rollout.temperature",
+    "actor_rollout_ref.rollout.quantization",
     "actor_rollout_ref.actor.ppo_mini_batch_size",
     "actor_rollout_ref.actor.clip_ratio_low",
     "actor_rollout_ref.actor.clip_ratio_high",
     "actor_rollout_ref.actor.use_kl_loss",
     "actor_rollout_ref.actor.optim.lr",
+    "trainer.v1.trainer_mode",
     "reward.reward_kwargs.scorer",
     "reward.reward_kwargs.rule",
 )
 """Keys whose change makes the second half of a run another experiment, or its data another order."""
+ADAPTERS = ("actor_rollout_ref.model.lora_rank", "actor_rollout_ref.model.target_modules")
+"""Keys whose change makes the checkpoint's tensors others, where there are adapters before or after."""
 
 
 def check(config: DictConfig) -> Iterator[Finding]:
@@ -164,6 +169,7 @@ def _settings(config: DictConfig, folder: Path) -> Iterator[Finding]:
     if not written.is_file():
         return
     before = OmegaConf.load(written)
+    yield from _adapters(before, config, folder)
     changed = []
     for key in ORDER_OR_METHOD:
         old, new = OmegaConf.select(before, key, default=ABSENT), OmegaConf.select(config, key)
@@ -172,5 +178,16 @@ def _settings(config: DictConfig, folder: Path) -> Iterator[Finding]:
     if changed:
         yield warning(
             "TR432", f"the run in {folder} goes on with other settings: {'; '.join(changed)}",
+            f"restore them, or set {FRESH}",
+        )  # fmt: skip
+
+
+def _adapters(before: DictConfig | ListConfig, config: DictConfig, folder: Path) -> Iterator[Finding]:
+    pairs = {key: (OmegaConf.select(before, key), OmegaConf.select(config, key)) for key in ADAPTERS}
+    if not any(pairs[ADAPTERS[0]]):
+        return  # LoRA neither before nor now
+    if changed := [f"{key} {old} -> {new}" for key, (old, new) in pairs.items() if old != new]:
+        yield error(
+            "TR453", f"the checkpoint in {folder} has other adapters: {'; '.join(changed)}",
             f"restore them, or set {FRESH}",
         )  # fmt: skip
