@@ -41,7 +41,7 @@ def _secrets(config: DictConfig) -> Iterator[Finding]:
 
 
 def _checkpoints(config: DictConfig) -> Iterator[Finding]:
-    """verl unpickles a checkpoint's files without restriction (``torch.load(weights_only=False)``)."""
+    """verl unpickles a checkpoint's files without restriction (``torch.load`` with ``weights_only`` off)."""
     mode = config.trainer.resume_mode
     if mode == "disable":
         return
