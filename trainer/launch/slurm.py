@@ -1,5 +1,6 @@
 """A Slurm job: the directives of one run, and a body that is the same for all (scripts/launch/slurm.sh)."""
 
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -83,13 +84,15 @@ def render(job: Job, options: Options) -> Rendered:
 
 def directives(job: Job, options: Options) -> list[str]:
     """Words after ``#SBATCH``."""
+    if set('"\\') & set(str(job.logs)):
+        raise InputError(f"trainer.default_local_dir={job.run_folder}: Slurm takes no quote and no backslash in a path")
     wanted = [
-        f"--job-name={job.name}",
+        f"--job-name={re.sub(r'[^\w.+-]', '-', job.name)}",
         f"--nodes={job.nodes}",
         "--ntasks-per-node=1",
         *([f"--gpus-per-node={job.devices}"] if job.gpus else []),
-        # Slurm reads no shell quotes here but its own double ones.
-        f'--output="{job.logs}/slurm-%j.log"',
+        # Slurm has double quotes of its own here, and % begins a pattern.
+        f'--output="{str(job.logs).replace("%", "%%")}/slurm-%j.log"',
         "--open-mode=append",
         "--export=ALL",
         "--requeue",

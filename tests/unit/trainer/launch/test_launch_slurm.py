@@ -171,6 +171,14 @@ def test_a_cpu_run_asks_for_no_gpu_and_says_its_slots() -> None:
     assert "  --devices=2\n  --cpus=32\n  --no-dashboard\n" in text
 
 
+def test_names_and_paths_are_written_as_slurm_reads_them() -> None:
+    odd = directives(job(name="two 'words'\n#SBATCH", run_folder=Path("/a b/50%")), Options())
+    assert odd[0] == "--job-name=two--words---SBATCH"
+    assert '--output="/a b/50%%/logs/slurm-%j.log"' in odd
+    with pytest.raises(InputError, match="no quote and no backslash"):
+        directives(job(run_folder=Path('/a"b')), Options())
+
+
 @pytest.mark.parametrize("extra", ["qos=high", "--comment=a\n#SBATCH --nodes=99", "-p gpu"])
 def test_a_directive_that_would_break_the_head_is_refused(extra: str) -> None:
     with pytest.raises(InputError, match="no directive of Slurm"):
