@@ -87,7 +87,7 @@ def directives(job: Job, options: Options) -> list[str]:
     if set('"\\') & set(str(job.logs)):
         raise InputError(f"trainer.default_local_dir={job.run_folder}: Slurm takes no quote and no backslash in a path")
     wanted = [
-        f"--job-name={re.sub(r'[^\w.+-]', '-', job.name)}",
+        "--job-name=" + re.sub(r"[^\w.+-]", "-", job.name),
         f"--nodes={job.nodes}",
         "--ntasks-per-node=1",
         *([f"--gpus-per-node={job.devices}"] if job.gpus else []),
