@@ -13,6 +13,7 @@ from typing import Any
 
 from tr_grpo.analysis.run_metrics import Metrics, read_metrics
 from tr_grpo.data_prep.errors import InputError
+from tr_grpo.trainer.redaction import redact_override, redacted
 
 LAYOUT = 1
 """The newest layout that is read, that of ``trainer/run_log.py``; 0 has no events and no rollouts."""
@@ -193,7 +194,8 @@ def _config(folder: Path, problems: list[str]) -> dict[str, Any]:
     if not isinstance(config, dict):
         problems.append(f"{path}: not a config; the settings are not shown")
         return {}
-    return config
+    # Runs of other versions and tools: what is made of a folder is shown to others.
+    return redacted(config)
 
 
 def _events(folder: Path, problems: list[str]) -> Iterator[dict[str, Any]]:
@@ -212,7 +214,7 @@ def _events(folder: Path, problems: list[str]) -> Iterator[dict[str, Any]]:
         except (ValueError, TypeError, KeyError, AttributeError):
             known = False
         if known:
-            yield event
+            yield redacted(event)
         else:
             problems.append(f"{path}: line {number} is cut short or not an event; it is left out")
 
@@ -227,7 +229,7 @@ def _starts(events: list[dict[str, Any]]) -> Iterator[Start]:
             number=event["start"],
             time=event["time"],
             steps=event.get("steps"),
-            overrides=tuple(event.get("overrides", ())),
+            overrides=tuple(redact_override(text) for text in event.get("overrides", ())),
             code=event.get("code", {}),
             versions=event.get("versions", {}),
             machine=event.get("machine", {}),
