@@ -31,7 +31,7 @@ asked=none
 # shellcheck disable=SC2317,SC2329  # the traps call it
 ask() {
   asked=$1
-  echo "launch: SIG$2, the step under way is finished and a checkpoint saved"
+  echo "launch: SIG$2 is passed on; the step under way will be finished and a checkpoint saved"
   kill "-$2" "$(cat "$pid_file")" || kill -TERM "$step"
 }
 trap 'ask requeue USR1' USR1
