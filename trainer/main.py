@@ -9,7 +9,6 @@ Exit status: 0 done, 1 the run failed, 2 bad input (nothing was started), 75 sto
 
 import argparse
 import os
-import re
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -21,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from tr_grpo.data_prep.errors import InputError
 from tr_grpo.trainer import exit_status, processes, run_name, stop
+from tr_grpo.trainer.cause import cause_of
 from tr_grpo.trainer.checkpoints import tracker
 from tr_grpo.trainer.compose import compose, environment, package_path
 from tr_grpo.trainer.loopback import keep_on_loopback
@@ -70,7 +70,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # The last resort of a command line: say it in one line, the whole of it with --debug.
         if arguments.debug:
             traceback.print_exc()
-        print(f"error: {redact(_cause(error))}", file=sys.stderr)
+        print(f"error: {redact(cause_of(error))}", file=sys.stderr)
         return exit_status.FAILED
 
 
@@ -215,19 +215,6 @@ def _train(config: DictConfig, ray_is_up: Callable[[], None]) -> None:
         from verl.trainer.main_ppo_v0 import TaskRunner
 
         run_ppo(config, task_runner_class=_TaskRunner(TaskRunner, ray_is_up))
-
-
-def _cause(error: BaseException) -> str:
-    """The root cause in one line; Ray wraps a worker's exception, as an object or as its traceback's text."""
-    while (inner := getattr(error, "cause", None) or error.__cause__) is not None:
-        error = inner
-    lines = [line for line in str(error).splitlines() if line.strip()] or ["no message"]
-    raised = [i for i, line in enumerate(lines) if re.match(r"[\w.]*(Error|Exception): ", line)]
-    if not raised:
-        return f"{type(error).__name__}: {lines[-1].strip()}"
-    # What follows the exception's line is its detail where it is indented (pydantic).
-    detail = [line.strip() for line in lines[raised[-1] + 1 :][:1] if line.startswith("  ")]
-    return " ".join([lines[raised[-1]], *detail])
 
 
 if __name__ == "__main__":

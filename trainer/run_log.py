@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from omegaconf import DictConfig
 
 import tr_grpo.recipe
+from tr_grpo.trainer.cause import cause_of
 from tr_grpo.trainer.events import append, read
 from tr_grpo.trainer.preflight.finding import Finding
 from tr_grpo.trainer.preflight.ledger import BatchLedger
@@ -71,7 +72,7 @@ def logged(
         status = "interrupted"
         raise
     except BaseException as error:
-        message = f"{type(error).__name__}: {error}"[:2000]
+        message = cause_of(error)
         raise
     finally:
         append(run_folder, {"event": "end", "start": start, "status": status, "message": message})
