@@ -175,11 +175,14 @@ def test_nodes_are_enough_where_verls_placement_groups_fit(places: list[tuple[in
         assert one.place.name in found[0].message
 
 
-def test_a_node_that_is_silent_is_named_and_of_it_nothing_else_is_said() -> None:
-    silent = replace(answer(2), facts=None, clock=None, loaded=None, silence="facts: nothing within 90 s")
-    (finding,) = compare([answer(1), silent], WANTED)
+def test_a_node_that_is_silent_is_named_and_its_devices_do_not_count() -> None:
+    silent = replace(answer(3), facts=None, clock=None, loaded=None, silence="facts: nothing within 90 s")
+    (few, _) = compare([answer(1), silent], WANTED)
+    assert few.code == "TR548"
+    assert "node-1 (10.0.0.1): 4 of 4" in few.message
+    (finding,) = compare([answer(1), answer(2), silent], WANTED)
     assert finding.code == "TR549"
-    assert "node-2 (10.0.0.2) did not answer: facts: nothing within 90 s" in finding.message
+    assert "node-3 (10.0.0.3) did not answer: facts: nothing within 90 s" in finding.message
 
 
 def test_what_is_little_on_one_machine_is_little_on_each_of_many() -> None:

@@ -154,7 +154,8 @@ class Interview:
             try:
                 answers[node] = ray.get(call)
             except RayError as problem:
-                self.silent[node] = f"{method}: {one_line(problem)[-300:]}"
+                # The cause is at the end, after Ray's identifiers.
+                self.silent[node] = f"{method}: ... {one_line(problem)[-200:]}"
         return answers
 
     def offset(self, node: str) -> Offset | None:

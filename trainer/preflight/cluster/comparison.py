@@ -87,7 +87,7 @@ def compare(answers: Sequence[Answer], wanted: Wanted) -> Iterator[Finding]:
         answers: one a node that is alive.
         wanted: by the run.
     """
-    yield from _devices([answer.place for answer in answers], wanted)
+    yield from _devices([answer.place for answer in answers if answer.silence is None], wanted)
     yield from silent({answer.place.name: answer.silence for answer in answers if answer.silence is not None})
     yield from _versions(answers)
     yield from _settings(answers)
@@ -126,7 +126,7 @@ def _devices(places: Sequence[Place], wanted: Wanted) -> Iterator[Finding]:
     yield error(
         "TR548",
         f"trainer.nnodes={wanted.nodes} x n_gpus_per_node={wanted.devices} (with {CPUS_A_DEVICE} CPUs a device, and "
-        f"{TASK_RUNNER_CPUS} for the trainer) do not fit into the {len(places)} nodes that are there: {there}"
+        f"{TASK_RUNNER_CPUS} for the trainer) do not fit into the {len(places)} nodes that answer: {there or 'none'}"
         + (f"; and {len(places) - LISTED} more" if len(places) > LISTED else ""),
         "start Ray on the missing nodes, stop what holds the devices (`ray status`), or lower trainer.nnodes",
     )
