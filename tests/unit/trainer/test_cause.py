@@ -23,8 +23,8 @@ The actor is dead because its worker process has died. Worker exit type: SYSTEM_
 Worker unexpectedly exits with a connection error code 2. End of file."""
 TOLD = (
     "The actor died unexpectedly before finishing this task. WorkerDict (pid 28450, ip 10.0.0.7): The actor is dead "
-    "because its worker process has died. Worker exit type: SYSTEM_ERROR Worker exit detail: Worker unexpectedly exits with "
-    "a connection error code 2. End of file."
+    "because its worker process has died. Worker exit type: SYSTEM_ERROR Worker exit detail: Worker unexpectedly exits "
+    "with a connection error code 2. End of file."
 )
 
 
