@@ -25,6 +25,8 @@ from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer, ReplayBufferAsync
 from tr_grpo.reward.trajectory import FIELD, Trajectory
 from tr_grpo.trainer.silence import Silence, SilenceError
 
+NOTHING_FINISHED = "no materializable trajectories"
+"""verl's words for a batch whose responses all failed."""
 SAME_REWARD = 1e-6
 """Rewards this near are one: verl's advantage divides by the deviation plus as much."""
 # Options of verl's buffer that reach a custom one only through sampler_kwargs.
@@ -89,6 +91,13 @@ class _Account:
                 "reward or vLLM hangs. A scorer that can hang needs reward.reward_kwargs.pool; responses that take "
                 "longer need trainer.v1.sampler.sampler_kwargs.max_silence_s"
             ) from error
+        except RuntimeError as error:
+            if NOTHING_FINISHED not in str(error):
+                raise
+            raise RuntimeError(
+                f"step {global_steps} ({partition_id}): not one of {expected} responses has a reward: the scorer, a reward "
+                "worker, an agent loop or vLLM raised or died; the first error in the log above is the cause"
+            ) from None
         sessions = {key.rsplit("_", 1)[0] for key in batch.keys}
         missing = max(expected - len(sessions), 0)
         if missing > self.max_unscored_share * expected:

@@ -8,6 +8,7 @@ import pytest
 import torch
 from omegaconf import DictConfig
 from verl.trainer.ppo.v1 import PPOTrainerSync
+from verl.trainer.ppo.v1 import replay_buffer as verls_buffers
 from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer, ReplayBufferAsync
 
 from tr_grpo.reward.trajectory import FIELD, End, Trajectory
@@ -215,3 +216,13 @@ def test_verls_buffers_look_through_the_method_that_listens() -> None:
         assert "self._sync_metadata_from_transfer_queue()" in inspect.getsource(owner.sample) + inspect.getsource(
             getattr(owner, "wait_for_sampleable", owner.sample)
         )
+
+
+def test_a_batch_that_failed_as_a_whole_is_told_in_our_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(self: Any, *args: Any) -> Any:
+        raise RuntimeError(f"Sync replay buffer selected terminal groups with {module.NOTHING_FINISHED}.")
+
+    monkeypatch.setattr(ReplayBuffer, "sample", failing)
+    with pytest.raises(RuntimeError, match=r"step 3 \(train\): not one of 4 responses has a reward"):
+        built(compose(["actor_rollout_ref.rollout.n=2"])).sample(3, "train", batch_size=2)
+    assert module.NOTHING_FINISHED in inspect.getsource(verls_buffers)
