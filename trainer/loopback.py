@@ -2,7 +2,7 @@
 
 By default Ray listens on all interfaces, and what verl starts beside it on the machine's own address: vLLM's HTTP
 servers, which ask for no key, and TransferQueue's sockets, which unpickle what they are sent (docs/security.md). All
-of them ask Ray for the address.
+of them ask Ray for the address. Only torch's stores, which have no option for it, still listen on all interfaces.
 """
 
 import os
