@@ -111,7 +111,13 @@ def slurm(folder: Path) -> Iterator[Slurm]:
         _daemon(stack, made, ["slurmctld", "-D"])
         _daemon(stack, made, ["slurmd", "-D", "-N", host()])
         _until(lambda: _idle(made), 60, "idle node")
-        yield made
+        try:
+            yield made
+        finally:
+            # A step outlives the daemons.
+            made.ask("scancel", "--state=PENDING")
+            made.ask("scancel", "--full", "--signal=KILL", "--state=RUNNING")
+            _until(lambda: not made.ask("squeue", "--noheader").strip(), 60, "end of all jobs")
 
 
 def _daemon(stack: contextlib.ExitStack, made: Slurm, words: Sequence[str]) -> None:

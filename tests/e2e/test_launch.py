@@ -21,7 +21,7 @@ from conftest import MARK, Run
 from tr_grpo.trainer.launch.job import Job
 from tr_grpo.trainer.launch.slurm import SCRIPT, Options, render
 
-LONGEST = 400.0  # seconds from submission to the first step, on a slow machine
+LONGEST = 600.0  # seconds from a submission to the end of a short run, on a slow machine
 TR_GRPO = str(Path(sys.executable).with_name("tr-grpo"))
 pytestmark = pytest.mark.e2e
 NewRun = Callable[..., Run]
@@ -114,7 +114,7 @@ def test_hard_words_and_a_warning_pass_through_a_real_slurm(slurm: slurm_cluster
 def test_a_warned_slurm_job_saves_is_queued_again_and_ends_in_its_second_start(
     slurm: slurm_cluster.Slurm, new_run: NewRun
 ) -> None:
-    run = new_run("slurm", "algo=tr_grpo", "trainer.total_training_steps=12", "trainer.save_freq=50")
+    run = new_run("slurm", "algo=tr_grpo", "trainer.total_training_steps=8", "trainer.save_freq=50")
     command = [TR_GRPO, "launch", "slurm", "cluster=cpu", "llm=tiny", *run.overrides]
     done = subprocess.run(
         command, env=environ(run) | slurm.environ, capture_output=True, text=True, timeout=200, check=False
@@ -131,7 +131,7 @@ def test_a_warned_slurm_job_saves_is_queued_again_and_ends_in_its_second_start(
     until(lambda: slurm.job(job)["Restarts"] == "1", LONGEST, printed)
     assert ends(run) == ["stopped"], printed()[-4000:]
     saved = run.last_checkpoint
-    assert 1 <= saved < 12
+    assert 1 <= saved < 8
     until(lambda: not run.leftovers(), 60, printed)
 
     # Slurm lets a job that was queued again wait two minutes.
@@ -140,7 +140,7 @@ def test_a_warned_slurm_job_saves_is_queued_again_and_ends_in_its_second_start(
     assert slurm.job(job)["JobState"] == "COMPLETED", printed()[-4000:]
     assert slurm.job(job)["ExitCode"] == "0:0"
     assert ends(run) == ["stopped", "done"]
-    assert list(run.metrics) == list(range(1, 13))
+    assert list(run.metrics) == list(range(1, 9))
     assert f"global_step_{saved}" in printed()
     run.assert_nothing_left(seconds=20)
     assert not list((run.folder / "logs").glob("*.pid"))

@@ -5,16 +5,25 @@ The end of the input is the end of the connection; nothing may go on running her
 
 import os
 import signal
-import sys
 import threading
-from typing import BinaryIO
+from typing import Protocol
 
 from tr_grpo.data_prep.errors import InputError
 
 PASSED_ON = {number.name: number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
 
 
-def take(source: BinaryIO | None = None) -> None:
+class Input(Protocol):
+    """What is read of a binary file."""
+
+    def read(self, size: int, /) -> bytes | None:
+        """Up to ``size`` bytes; none at the end."""
+
+    def readline(self) -> bytes:
+        """One line; none at the end."""
+
+
+def take(source: Input | None = None) -> None:
     """Set the variables, then pass on signals in the background until the input ends, which counts as SIGTERM.
 
     Args:
@@ -23,12 +32,13 @@ def take(source: BinaryIO | None = None) -> None:
     Raises:
         InputError: the input ends before the variables do.
     """
-    source = source or sys.stdin.buffer
+    # Unbuffered: Python aborts at its end when a thread still holds the lock of a buffered input.
+    source = source or open(0, "rb", buffering=0, closefd=False)  # noqa: SIM115
     os.environ.update(read_variables(source))
     threading.Thread(target=_listen, args=(source,), daemon=True).start()
 
 
-def read_variables(source: BinaryIO) -> dict[str, str]:
+def read_variables(source: Input) -> dict[str, str]:
     """``NAME=value`` and a NUL each, until an empty one; nothing behind it is read.
 
     Raises:
@@ -41,7 +51,7 @@ def read_variables(source: BinaryIO) -> dict[str, str]:
     return found
 
 
-def _entry(source: BinaryIO) -> bytes:
+def _entry(source: Input) -> bytes:
     read = bytearray()
     while (byte := source.read(1)) != b"\0":
         if not byte:
@@ -50,7 +60,7 @@ def _entry(source: BinaryIO) -> bytes:
     return bytes(read)
 
 
-def _listen(source: BinaryIO) -> None:
+def _listen(source: Input) -> None:
     while line := source.readline():
         number = PASSED_ON.get(line.decode(errors="replace").strip())
         if number is not None:

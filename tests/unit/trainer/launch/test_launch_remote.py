@@ -5,6 +5,8 @@ import json
 import os
 import shlex
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -122,6 +124,19 @@ def test_lines_become_signals_and_the_end_of_the_input_is_sigterm() -> None:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("status", [0, 75])
+def test_a_node_that_ends_before_its_input_does_has_its_own_status(status: int) -> None:
+    script = f"from tr_grpo.trainer.launch import control; control.take(); raise SystemExit({status})"
+    node = subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert node.stdin is not None
+    node.stdin.write("\0")
+    node.stdin.flush()
+    assert node.wait(30) == status
+    node.stdin.close()
+    assert node.stderr is not None
+    assert node.stderr.read() == ""
 
 
 def until(condition: Callable[[], bool]) -> None:
