@@ -122,10 +122,13 @@ class _Child:
 def _cause(run_folder: Path, status: int) -> str:
     if status < 0:
         return f"the driver was killed by {signal.Signals(-status).name}"
-    ends = [event for event in read(run_folder) if event.get("event") == "end"]
+    events = read(run_folder)
+    starts = [event["start"] for event in events if event.get("event") == "start"]
+    ends = [event for event in events if event.get("event") == "end" and event.get("start") in starts[-1:]]
     if ends:
         return str(ends[-1].get("message"))
-    return f"exit status {status}"
+    # Ray ends the process itself when it has lost its head for a minute.
+    return f"the driver ended without a word (exit status {status}): Ray's head may be gone; the log above says more"
 
 
 def _last_step(run_folder: Path) -> int | None:

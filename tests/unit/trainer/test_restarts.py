@@ -27,6 +27,7 @@ DRIVER = """
     starts = folder / "starts"
     n = int(starts.read_text()) + 1 if starts.exists() else 1
     starts.write_text(str(n))
+    append(folder, {"event": "start", "start": n})
 
     def fail(message):
         append(folder, {"event": "end", "start": n, "status": "failed", "message": message})
@@ -76,6 +77,15 @@ def test_an_error_that_would_come_a_third_time_is_not_waited_for(tmp_path: Path)
     status, said, starts = supervised(tmp_path, "fail(f'ValueError: pid {os.getpid()} at 0x7f{n:04x}a')")
     assert (status, starts) == (exit_status.FAILED, 2)
     assert "the same error twice without a checkpoint in between: ValueError" in said
+
+
+def test_a_driver_that_ends_without_a_word_is_not_given_an_earlier_ones(tmp_path: Path) -> None:
+    """Ray ends its driver so once its head is gone."""
+    body = "if n == 1:\n    fail('RayError: lost')\nif n == 2:\n    os._exit(1)"
+    status, said, starts = supervised(tmp_path, body)
+    assert (status, starts) == (0, 3)
+    assert said.count("RayError: lost") == 1
+    assert "the driver ended without a word (exit status 1): Ray's head may be gone" in said
 
 
 def test_a_kill_comes_from_outside_and_may_not_come_again(tmp_path: Path) -> None:
