@@ -37,5 +37,5 @@ if [ "$part" != e2e ]; then
 fi
 if [ "$part" != unit ]; then
   # The real stack: verl, Ray, FSDP and vLLM. Each test is time-boxed and stops what it started.
-  .venv/bin/python -m pytest tests/e2e -m "not drill" --timeout 1200 -v
+  .venv/bin/python -m pytest tests/e2e -m "not drill" --timeout 1200 --durations 15 -v
 fi

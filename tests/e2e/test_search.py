@@ -182,6 +182,7 @@ def check_groups(rows: list[dict[str, Any]], folder: Path) -> None:
         assert count == tokens or wanted == pytest.approx(0.0, abs=1e-4)
 
 
+@pytest.mark.drill
 def test_a_server_killed_in_mid_run_costs_only_time(new_search: NewRun, server: SearchServer) -> None:
     run = new_search("killed", "algo=grpo", "trainer.total_training_steps=4", "trainer.save_freq=1")
     run.start()
