@@ -208,6 +208,61 @@ def test_a_job_on_a_running_ray_trains_on_what_the_cluster_has(ray: tuple[Run, s
     assert "TR201" in broken.stdout
 
 
+# In place of ``tr-grpo``: reads what its launcher gives it, waits, and says what it was stopped by.
+CONTROLLED = """#!{python}
+import json, os, signal, sys, time
+from tr_grpo.trainer.launch import control
+
+def say(*what):
+    with open({said!r} + os.uname().nodename, "a") as file:
+        file.write(json.dumps(what) + "\\n")
+
+def stop(number, frame):
+    say(signal.Signals(number).name)
+    sys.exit(75)
+
+control.take()
+signal.signal(signal.SIGTERM, stop)
+say(sys.argv[sys.argv.index("--") + 1 :], os.environ["MY_VARIABLE"], os.environ["RAY_AUTH_TOKEN"])
+time.sleep(120)
+"""
+
+
+def test_a_launcher_by_ssh_that_is_killed_leaves_nothing_running(new_run: NewRun, tmp_path: Path) -> None:
+    """A stand-in for ``tr-grpo``, real sshd's; words and variables arrive as they were."""
+    need(two_nodes.why_not() or sshd.why_not())
+    run = new_run("ssh")
+    program, said = tmp_path / "tr-grpo", tmp_path / "said-"
+    program.write_text(CONTROLLED.format(python=sys.executable, said=str(said)))
+    program.chmod(0o755)
+    words = ["cluster=cpu", "+x='a \"b\" $c'"]
+    with two_nodes.two_nodes([tmp_path]) as nodes, sshd.sshd(nodes, tmp_path) as ssh:
+        command = [
+            *(TR_GRPO, "launch", "ssh", f"--hosts={nodes[0].name},{nodes[1].name}", f"--ssh={ssh}", f"--env={MARK}"),
+            *("--env=MY_VARIABLE", f"--program={program}", f"--out={tmp_path / 'launch'}", *words),
+        ]
+        log = tmp_path / "launcher.log"
+        nodes[0].start(command, log, environ(run, MY_VARIABLE="a 'b'\n$c"))
+
+        def heard(name: str) -> list[list]:
+            path = Path(f"{said}{name}")
+            return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+        until(lambda: all(heard(node.name) for node in nodes), LONGEST, log.read_text)
+        (launcher,) = nodes[0].run(["pgrep", "--full", "tr-grpo launch ssh"]).stdout.split()
+        nodes[0].run(["kill", "-KILL", launcher])
+        until(lambda: all(len(heard(node.name)) == 2 for node in nodes), 60, log.read_text)
+        tokens = set()
+        for node in nodes:
+            (given, variable, token), (signal_name,) = heard(node.name)
+            assert given == words
+            assert variable == "a 'b'\n$c"
+            assert signal_name == "SIGTERM"
+            tokens.add(token)
+        assert len(tokens) == 1
+        run.assert_nothing_left(seconds=20)
+
+
 def test_two_nodes_reached_by_ssh_join_hand_on_the_status_and_leave_nothing(new_run: NewRun, tmp_path: Path) -> None:
     """Up to the preflight of the training, which here refuses; what comes after is ``test_two_nodes.py``."""
     need(two_nodes.why_not() or sshd.why_not())
