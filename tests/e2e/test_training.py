@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from canaries import SECRETS, holders, reachable_from_outside
 from conftest import Run
 
 from tr_grpo.analysis.evaluate.samples import SampleFolder
@@ -35,13 +36,19 @@ def check_evaluation(folder: Path, tmp_path: Path) -> None:
     assert sum(mine == other for mine, other in zip(ours, theirs, strict=True)) >= 7
 
 
-def test_grpo_trains_and_vllm_answers_with_the_new_weights(new_run: NewRun, files: Path, tmp_path: Path) -> None:
+def test_grpo_trains_and_vllm_answers_with_the_new_weights(
+    new_run: NewRun, files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, secret in SECRETS.items():
+        monkeypatch.setenv(name, secret)
     run = new_run(
         "grpo", "algo=grpo", "trainer.total_training_steps=4", "trainer.save_freq=4", "trainer.test_freq=4",
         "actor_rollout_ref.actor.optim.lr=1e-3", f"trainer.validation_data_dir={tmp_path / 'validated'}",
     )  # fmt: skip
     run.start()
-    assert run.wait(START + 120) == 0, run.log[-3000:]
+    run.wait_until(lambda: 1 in run.metrics, START)
+    assert reachable_from_outside(run.leftovers()) == []
+    assert run.wait(180) == 0, run.log[-3000:]
     run.assert_nothing_left()
 
     metrics = run.metrics
@@ -61,6 +68,7 @@ def test_grpo_trains_and_vllm_answers_with_the_new_weights(new_run: NewRun, file
 
     before = AutoModelForCausalLM.from_pretrained(files / "model").state_dict()
     check_evaluation(run.folder, tmp_path)
+    assert holders(run, tmp_path) == []
     after = AutoModelForCausalLM.from_pretrained(run.folder / "global_step_4" / "merged").state_dict()
     assert before.keys() == after.keys()
     moved = max((after[name].float() - before[name].float()).abs().max().item() for name in before)
