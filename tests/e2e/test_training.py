@@ -106,7 +106,7 @@ def test_two_data_parallel_workers_and_weight_one_is_grpo_bit_for_bit(new_run: N
     assert max(step["actor/gradient_at_log_prob"] for step in run.metrics.values()) > 0
 
 
-def test_tr_grpo_survives_ctrl_c_and_kill(new_run: NewRun) -> None:
+def test_tr_grpo_survives_ctrl_c(new_run: NewRun) -> None:
     run = new_run("tr_grpo", "algo=tr_grpo", "trainer.total_training_steps=40", "trainer.save_freq=1")
 
     run.start()
@@ -120,21 +120,14 @@ def test_tr_grpo_survives_ctrl_c_and_kill(new_run: NewRun) -> None:
     first = run.last_checkpoint
     assert first >= 1
 
-    run.start()
-    run.wait_until(lambda: run.last_checkpoint >= first + 2 and first + 2 in run.metrics, START)
-    run.send(signal.SIGKILL)
-    run.wait(10)
-    run.assert_nothing_left(seconds=60)
-    second = run.last_checkpoint
-    assert second >= first + 2
-
-    run.start(f"trainer.total_training_steps={second + 2}")
+    # Kills are in test_faults.py.
+    run.start(f"trainer.total_training_steps={first + 2}")
     assert run.wait(START) == 0, run.log[-3000:]
     run.assert_nothing_left()
-    assert run.last_checkpoint == second + 2
+    assert run.last_checkpoint == first + 2
     # Each start has a metrics file of its own: nothing measured is lost, and the steps go on.
-    assert len(list(run.folder.glob("metrics-*.jsonl"))) == 3
-    assert list(run.metrics) == list(range(1, second + 3))
+    assert len(list(run.folder.glob("metrics-*.jsonl"))) == 2
+    assert list(run.metrics) == list(range(1, first + 3))
     for step in run.metrics.values():
         assert 1.0 < step["actor/tr/weight_mean"] <= 1.4
         for shares in (
@@ -143,13 +136,13 @@ def test_tr_grpo_survives_ctrl_c_and_kill(new_run: NewRun) -> None:
         ):
             assert sum(step[f"actor/tr/{share}"] for share in shares.split()) == pytest.approx(1.0)
         assert step["actor/update/grad_norm_max"] >= step["actor/grad_norm"]
-    check_run_folder(run.folder, second + 2)
+    check_run_folder(run.folder, first + 2)
 
 
 def check_run_folder(folder: Path, steps: int) -> None:
-    """Interrupted, killed and finished: all three starts are told, and what reads a run reads this one."""
+    """Interrupted and finished: both starts are told, and what reads a run reads this one."""
     recorded = open_run(folder)
-    assert [start.status for start in recorded.starts] == ["interrupted", None, "done"]
+    assert [start.status for start in recorded.starts] == ["interrupted", "done"]
     assert recorded.problems == ()
     assert recorded.steps == steps == max(step for step, _ in recorded.rollouts)
     updates = {(step, update) for step in range(1, steps + 1) for update in (0, 1)}
