@@ -1,20 +1,23 @@
-"""Faults that take long to make: a full disk, NaN, a reward that hangs, a clock that jumps, a resume to the bit."""
+"""Faults that take long: a full disk, NaN, a hanging reward, a jumping clock, a dead node, a resume to the bit."""
 
 import json
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from conftest import Run
+from conftest import MARK, Run
+from two_nodes import join, start_ray, two_nodes, why_not
 
 from tr_grpo.analysis.run_folder import open_run
 from tr_grpo.trainer.checkpoints import tracker
 from tr_grpo.trainer.checkpoints.seal import fault
+from tr_grpo.trainer.launch import attach
 
 START = 400.0
 pytestmark = [pytest.mark.e2e, pytest.mark.drill]
@@ -173,3 +176,37 @@ def test_a_resumed_run_equals_an_uninterrupted_one_bit_for_bit(new_run: NewRun) 
         for run in (straight, broken)
     ]
     assert json.dumps(timeless[0], sort_keys=True) == json.dumps(timeless[1], sort_keys=True)
+
+
+@pytest.mark.skipif(why_not() is not None, reason=why_not() or "")
+def test_a_node_that_dies_is_named_and_the_run_goes_on_with_another(
+    new_run: NewRun, files: Path, tmp_path: Path
+) -> None:
+    """One of two nodes loses its power; the restart says what is missing, and with a spare node the run goes on."""
+    with two_nodes([files, tmp_path], ("node-a", "node-b", "node-c")) as (head, worker, spare):
+        cluster = start_ray(head, worker)
+        run = new_run(
+            "dies", "algo=tr_grpo", "trainer.total_training_steps=50", "trainer.save_freq=1",
+            "trainer.max_restarts=2", "trainer.restart_pause_s=1", *attach.overrides(2, 1),
+        )  # fmt: skip
+
+        def start(*overrides: str) -> None:
+            words = [sys.executable, "-m", "tr_grpo.trainer.main", *run.overrides, *overrides]
+            log = run.folder.parent / f"{run.folder.name}.log"
+            run.process = head.start(words, log, cluster.environment | {MARK: run.mark})
+
+        start()
+        run.wait_until(lambda: run.last_checkpoint >= 1, 2 * START)
+        worker.kill()
+        # The run fails with its cause, is started again, and the preflight misses a node: no restart helps.
+        assert run.wait(400) == 2, run.log[-3000:]
+        assert "the run ended: " in run.log
+        assert "TR548" in run.log.rstrip().splitlines()[-1] or "TR549" in run.log.rstrip().splitlines()[-1]
+        assert head.name in run.log
+        step = whole(run.folder)
+        assert step is not None
+        join(cluster, spare)
+        start(f"trainer.total_training_steps={step + 1}")
+        assert run.wait(2 * START) == 0, run.log[-3000:]
+        assert whole(run.folder) == step + 1
+        assert f"ip={spare.address})" in run.log
