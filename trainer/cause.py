@@ -23,7 +23,8 @@ def cause_of(error: BaseException) -> str:
         head, rest = f"{type(error).__name__}: {lines[0]}", lines[1:]
     else:
         head, rest = f"{type(error).__name__}: {lines[-1].strip()}", []
-    parts = dict(match.groups() for line in rest if (match := _PART.fullmatch(line.rstrip())))
+    matches = [match for line in rest if (match := _PART.fullmatch(line.rstrip()))]
+    parts: dict[str, str] = {match[1]: match[2] for match in matches}
     if "class_name" in parts:
         who = parts["class_name"].rpartition(".")[2]
         where = ", ".join(f"{name} {parts[name]}" for name in ("pid", "ip") if name in parts)

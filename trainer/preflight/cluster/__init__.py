@@ -9,9 +9,10 @@ import importlib.util
 import os
 import secrets
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, cast
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -108,7 +109,7 @@ def _token(config: DictConfig) -> Iterator[Questions]:
             inputs=tuple(_inputs(config)),
             hub_model=None if os.path.isdir(model) else model,
             scripts=tuple(_scripts()),
-            actor=OmegaConf.to_container(config.actor_rollout_ref.actor, resolve=True),
+            actor=cast(Mapping[str, Any], OmegaConf.to_container(config.actor_rollout_ref.actor, resolve=True)),
         )
     finally:
         token.unlink()
