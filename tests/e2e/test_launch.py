@@ -263,11 +263,13 @@ def test_a_launcher_by_ssh_that_is_killed_leaves_nothing_running(new_run: NewRun
         run.assert_nothing_left(seconds=20)
 
 
-def test_two_nodes_reached_by_ssh_join_hand_on_the_status_and_leave_nothing(new_run: NewRun, tmp_path: Path) -> None:
+def test_two_nodes_reached_by_ssh_join_hand_on_the_status_and_leave_nothing(
+    new_run: NewRun, files: Path, tmp_path: Path
+) -> None:
     """Up to the preflight of the training, which here refuses; what comes after is ``test_two_nodes.py``."""
     need(two_nodes.why_not() or sshd.why_not())
     run = new_run("ssh", "algo=tr_grpo", "data.train_files=/nowhere.parquet")
-    with two_nodes.two_nodes([tmp_path]) as (head, worker), sshd.sshd((head, worker), tmp_path) as ssh:
+    with two_nodes.two_nodes([files, tmp_path]) as (head, worker), sshd.sshd((head, worker), tmp_path) as ssh:
         command = [
             *(TR_GRPO, "launch", "ssh", f"--hosts={head.name},{worker.name}", f"--ssh={ssh}", f"--env={MARK}"),
             *("cluster=cpu", *run.overrides),
