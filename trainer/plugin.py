@@ -4,10 +4,10 @@ Named in ``VERL_USE_EXTERNAL_MODULES`` (recipe/config/train.yaml), so it reaches
 engine. ``cluster=cpu`` adds the CPU platform (trainer/cpu/plugin.py).
 """
 
-from tr_grpo.trainer import run_name, seeded_rollouts, socket_names
+from tr_grpo.trainer import run_name, seeded_rollouts, weight_sync
 from tr_grpo.trainer.checkpoints import v0
 
 run_name.name_segments()
-socket_names.install_on_import()
+weight_sync.install_on_import()
 v0.install_on_import()
 seeded_rollouts.install_on_import()

@@ -3,8 +3,8 @@
 Each start is a process of its own: a driver that was killed, or whose Ray died under it, cannot clean up after itself.
 This one can: it adopts whatever the driver leaves behind and stops it before the next start.
 
-Not started again: a run that is done, was asked to stop or was interrupted, bad input, and an error that came twice
-without a checkpoint in between, for it would come a third time.
+Not started again: a run that is done, was asked to stop or was interrupted, bad input at the first start (later it may
+be a node that is still missing), and an error that came twice without a checkpoint in between: it would come again.
 """
 
 import re
@@ -27,17 +27,23 @@ FINAL = (exit_status.DONE, exit_status.BAD_INPUT, exit_status.STOPPED, exit_stat
 
 @dataclass(frozen=True)
 class Failure:
-    """How a start ended: its cause in words, whether a signal killed it, and the step of the last checkpoint."""
+    """How a start ended.
+
+    Attributes:
+        cause: in words.
+        outside: a signal killed it, or the machines do not suffice: it may not come again.
+        step: of the last checkpoint.
+    """
 
     cause: str
-    killed: bool
+    outside: bool
     step: int | None
 
     def repeats(self, before: "Failure | None") -> bool:
-        """True where the same error came at the same step; a kill comes from outside, so it may not come again."""
+        """True where the same error came at the same step."""
         return (
             before is not None
-            and not self.killed
+            and not self.outside
             and self.step == before.step
             and _without_numbers(self.cause) == _without_numbers(before.cause)
         )
@@ -66,9 +72,11 @@ def supervise(command: Sequence[str], run_folder: Path, max_restarts: int, first
     for restart in range(max_restarts + 1):
         status = child.run()
         processes.stop_descendants()
-        if status in FINAL:
+        refused = status == exit_status.BAD_INPUT and restart > 0
+        if status in FINAL and not refused:
             return status
-        failure = Failure(_cause(run_folder, status), status < 0, _last_step(run_folder))
+        cause = "the preflight refused the restart, as said above" if refused else _cause(run_folder, status)
+        failure = Failure(cause, status < 0 or refused, _last_step(run_folder))
         if child.asked_to_stop:
             return exit_status.FAILED
         if failure.repeats(before):
@@ -77,7 +85,7 @@ def supervise(command: Sequence[str], run_folder: Path, max_restarts: int, first
         before = failure
         if restart == max_restarts:
             _say(f"gave up after {max_restarts} restarts (trainer.max_restarts): {failure.cause}")
-            break
+            return exit_status.BAD_INPUT if refused else exit_status.FAILED
         pause = pause_before(restart + 1, first_pause_s)
         append(
             run_folder,

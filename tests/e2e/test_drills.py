@@ -15,6 +15,7 @@ from conftest import MARK, Run
 from two_nodes import join, start_ray, two_nodes, why_not
 
 from tr_grpo.analysis.run_folder import open_run
+from tr_grpo.trainer import exit_status
 from tr_grpo.trainer.checkpoints import tracker
 from tr_grpo.trainer.checkpoints.seal import fault
 from tr_grpo.trainer.launch import attach
@@ -198,11 +199,11 @@ def test_a_node_that_dies_is_named_and_the_run_goes_on_with_another(
         start()
         run.wait_until(lambda: run.last_checkpoint >= 1, 2 * START)
         worker.kill()
-        # The run fails with its cause, is started again, and the preflight misses a node: no restart helps.
-        assert run.wait(400) == 2, run.log[-3000:]
-        assert "the run ended: " in run.log
-        assert "TR548" in run.log.rstrip().splitlines()[-1] or "TR549" in run.log.rstrip().splitlines()[-1]
-        assert head.name in run.log
+        # The run fails with its cause, is started again, and each time the preflight misses a node.
+        assert run.wait(600) == exit_status.BAD_INPUT, run.log[-3000:]
+        assert run.log.count("the preflight refused the restart") == 2
+        assert "TR548" in last_line(run) or "TR549" in last_line(run)
+        assert head.name in last_line(run)
         step = whole(run.folder)
         assert step is not None
         join(cluster, spare)

@@ -374,6 +374,7 @@ def test_cpu_platform_is_asked_for_by_its_cluster_alone() -> None:
     for name in set(options("cluster")) - {"cpu"}:
         assert environment(compose([f"cluster={name}"])) == {
             "VERL_ENGINE_VENDOR": "tr_grpo",
+            "TR_GRPO_WEIGHT_SYNC_S": "600",
             "VERL_USE_EXTERNAL_MODULES": "tr_grpo.trainer.plugin",
         }
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tr_grpo.trainer import run_name, socket_names
+from tr_grpo.trainer import run_name, weight_sync
 from tr_grpo.trainer.compose import compose, environment
 
 VERLS = "ipc:///tmp/rl-colocate-zmq-01000000-replica-0-rank-1.sock"
@@ -24,13 +24,13 @@ def python(code: str, **variables: str) -> subprocess.CompletedProcess:
 
 @given(st.text("0123456789abcdef", min_size=8, max_size=8), st.text("0123456789abcdef", min_size=8, max_size=8))
 def test_two_runs_never_share_a_socket_and_one_runs_ends_meet(one: str, other: str) -> None:
-    assert (socket_names.of_run(VERLS, one) == socket_names.of_run(VERLS, other)) == (one == other)
-    assert socket_names.of_run(VERLS, one).endswith("-01000000-replica-0-rank-1.sock")
+    assert (weight_sync.of_run(VERLS, one) == weight_sync.of_run(VERLS, other)) == (one == other)
+    assert weight_sync.of_run(VERLS, one).endswith("-01000000-replica-0-rank-1.sock")
 
 
 def test_another_name_than_verls_is_refused() -> None:
     with pytest.raises(ValueError, match="names the sockets of its weight sync differently"):
-        socket_names.of_run("ipc:///tmp/weights.sock", "a")
+        weight_sync.of_run("ipc:///tmp/weights.sock", "a")
 
 
 def test_both_ends_are_renamed_within_a_run_and_neither_outside() -> None:
@@ -57,7 +57,7 @@ def test_verl_still_names_its_sockets_as_we_expect() -> None:
 
     root = Path(str(importlib.util.find_spec("verl").submodule_search_locations[0])) / "workers/rollout/vllm_rollout"  # type: ignore[union-attr,index]
     for file in ("vllm_rollout.py", "utils.py"):
-        assert f'"ipc:///tmp{socket_names.VERLS}' in (root / file).read_text()
+        assert f'"ipc:///tmp{weight_sync.VERLS}' in (root / file).read_text()
 
 
 def test_every_cluster_loads_the_plugin() -> None:
@@ -65,3 +65,20 @@ def test_every_cluster_loads_the_plugin() -> None:
         modules = environment(compose([f"cluster={cluster}"]))["VERL_USE_EXTERNAL_MODULES"].split(",")
         assert "tr_grpo.trainer.plugin" in modules
         assert ("tr_grpo.trainer.cpu.plugin" in modules) == (cluster == "cpu")
+
+
+def test_a_vllm_that_never_answers_is_waited_for_so_long_and_no_longer() -> None:
+    code = """
+        import asyncio, time, torch, verl
+        from verl.workers.rollout.vllm_rollout import bucketed_weight_transfer as transfer
+        handle = "ipc:///tmp/rl-colocate-zmq-01000000-replica-7-rank-0.sock"
+        sender = transfer.BucketedWeightSender(zmq_handle=handle, bucket_size_mb=1, use_shm=True)
+        try:
+            asyncio.run(sender.async_send_weights(iter([("weight", torch.zeros(3))])))
+        except RuntimeError as error:
+            print(error)
+    """
+    plugin = {"VERL_PLATFORM": "cpu", "VERL_USE_EXTERNAL_MODULES": "tr_grpo.trainer.plugin,tr_grpo.trainer.cpu.plugin"}
+    result = python(code, **plugin, **{run_name.VARIABLE: "abcd", weight_sync.LIMIT: "0.5"})
+    assert "vLLM did not take a bucket of weights within 0.5 s" in result.stdout, result.stderr[-2000:]
+    assert not run_name.remove_left("abcd")

@@ -99,6 +99,19 @@ def test_what_a_restart_cannot_help_is_not_started_again(tmp_path: Path, status:
     assert supervised(tmp_path, f"sys.exit({status})")[::2] == (status, 1)
 
 
+def test_a_restart_that_is_refused_is_tried_again_for_the_missing_node_may_come(tmp_path: Path) -> None:
+    body = "if n == 1:\n    fail('ActorDiedError: node lost')\nif n < 4:\n    sys.exit(2)"
+    status, said, starts = supervised(tmp_path, body)
+    assert (status, starts) == (0, 4)
+    assert said.count("the preflight refused the restart") == 2
+
+
+def test_a_restart_that_is_always_refused_ends_as_bad_input(tmp_path: Path) -> None:
+    status, said, starts = supervised(tmp_path, "fail('lost') if n == 1 else sys.exit(2)", max_restarts=2)
+    assert (status, starts) == (exit_status.BAD_INPUT, 3)
+    assert "gave up after 2 restarts" in said
+
+
 def test_what_a_killed_driver_leaves_behind_is_stopped_before_the_next_start(tmp_path: Path) -> None:
     body = """
     import subprocess
