@@ -149,9 +149,7 @@ def _run(config: DictConfig, overrides: Sequence[str], findings: Sequence[Findin
     start = int(metrics_file.stem.removeprefix("metrics-"))
     try:
         with logged(run_folder, start, run, overrides, config, findings):
-            _train(config, on_stop)
-            if stop.requested(run_folder):
-                _raise_if_short(config, run_folder)
+            _train_until_stopped(config, run_folder, on_stop)
     finally:
         # A second Ctrl-C must not leave the clean-up half done; it takes seconds.
         processes.ignore_interrupts()
@@ -165,15 +163,26 @@ def _run(config: DictConfig, overrides: Sequence[str], findings: Sequence[Findin
 
 def _stop(run_folder: Path, metrics_file: Path) -> None:
     """A scheduler's first signal: end with a checkpoint, or at once while there is nothing to save yet."""
+    stop.request(run_folder)
     if not metrics_file.is_file() or not metrics_file.stat().st_size:
         raise KeyboardInterrupt
-    stop.request(run_folder)
     print("stop requested: the step under way is finished and saved; a second signal stops at once", file=sys.stderr)
 
 
-def _raise_if_short(config: DictConfig, run_folder: Path) -> None:
+def _train_until_stopped(config: DictConfig, run_folder: Path, ray_is_up: Callable[[], None]) -> None:
+    """Train; a request to stop, of a scheduler or a person, ends it with StoppedError unless it was done anyway."""
     from tr_grpo.trainer.run_log import planned_steps
 
+    try:
+        _train(config, ray_is_up)
+    except KeyboardInterrupt:
+        if not stop.requested(run_folder):
+            raise
+        raise stop.StoppedError(
+            "stopped at once on request; the same command goes on from the last checkpoint"
+        ) from None
+    if not stop.requested(run_folder):
+        return
     step, planned = tracker.read(run_folder), planned_steps(config)
     if planned is None or (step or 0) < planned:
         raise stop.StoppedError(f"stopped on request after step {step}, with a checkpoint; the same command goes on")
