@@ -194,17 +194,24 @@ def next_metrics_file(run_folder: Path) -> Path:
 
 
 class _TaskRunner:
-    """verl's, started as verl does: the first moment after Ray has put signal handlers of its own in place."""
+    """verl's, started as verl does, but on the driver's node if there is room: it writes metrics and the tracker there.
 
-    def __init__(self, verls: Any, ray_is_up: Callable[[], None]) -> None:
-        self._verls, self._ray_is_up = verls, ray_is_up
+    Its start is the first moment after Ray has put signal handlers of its own in place.
+    """
+
+    def __init__(self, verls: Any, ray_is_up: Callable[[], None], **options: Any) -> None:
+        self._verls, self._ray_is_up, self._options = verls, ray_is_up, options
 
     def options(self, **options: Any) -> "_TaskRunner":
-        return _TaskRunner(self._verls.options(**options), self._ray_is_up)
+        return _TaskRunner(self._verls, self._ray_is_up, **self._options, **options)
 
     def remote(self) -> Any:
+        import ray
+        from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
         self._ray_is_up()
-        return self._verls.remote()
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+        return self._verls.options(scheduling_strategy=here, **self._options).remote()
 
 
 def _train(config: DictConfig, ray_is_up: Callable[[], None]) -> None:

@@ -83,6 +83,8 @@ def test_a_run_over_two_nodes_trains_on_both(new_run: NewRun, nodes: tuple[Node,
         lines = [line for line in run.log.splitlines() if f"({part} pid=" in line]
         assert any(f"ip={worker.address})" in line for line in lines), part
         assert any("ip=" not in line.partition(")")[0] for line in lines), part
+    # The trainer itself is where the command was given.
+    assert not any("ip=" in line.partition(")")[0] for line in run.log.splitlines() if "(TaskRunnerV1 pid=" in line)
     assert list(run.metrics) == [1, 2]
     for step in run.metrics.values():
         assert step["reward/unscored_share"] == 0.0
