@@ -211,3 +211,44 @@ def test_a_node_that_dies_is_named_and_the_run_goes_on_with_another(
         assert run.wait(2 * START) == 0, run.log[-3000:]
         assert whole(run.folder) == step + 1
         assert f"ip={spare.address})" in run.log
+
+
+def prompts(folder: Path) -> dict[int, list[str]]:
+    """The prompts of each step, sorted: V1 takes responses in the order in which they finish."""
+    dumped = {int(path.stem): path.read_text().splitlines() for path in folder.glob("*.jsonl")}
+    return {step: sorted(json.loads(line)["input"] for line in lines) for step, lines in dumped.items()}
+
+
+def test_a_resumed_fast_run_goes_on_in_the_data_the_schedule_and_the_optimizer(new_run: NewRun, tmp_path: Path) -> None:
+    fast = ("algo=tr_grpo", "data.seed=1", "trainer.total_training_steps=4", "trainer.save_freq=1",
+            "actor_rollout_ref.actor.optim.lr_warmup_steps=8")  # fmt: skip
+    straight = new_run("straight", *fast, f"trainer.rollout_data_dir={tmp_path / 'straight_rollouts'}")
+    straight.start()
+    assert straight.wait(START) == 0, straight.log[-3000:]
+    broken = new_run("broken", *fast, f"trainer.rollout_data_dir={tmp_path / 'broken_rollouts'}")
+    broken.start()
+    broken.wait_until(lambda: broken.last_checkpoint == 2, START)
+    broken.send(signal.SIGTERM)
+    assert broken.wait(120) == exit_status.STOPPED, broken.log[-3000:]
+    stopped = whole(broken.folder)
+    assert stopped is not None
+    assert 2 <= stopped < 4
+    broken.start()
+    assert broken.wait(START) == 0, broken.log[-3000:]
+    seen = prompts(tmp_path / "straight_rollouts")
+    assert sorted(seen) == [1, 2, 3, 4]
+    assert seen == prompts(tmp_path / "broken_rollouts")
+    assert len({prompt for step in seen.values() for prompt in step}) > 8
+    for key in ("actor/lr", "training/epoch"):
+        assert [step[key] for step in straight.metrics.values()] == [step[key] for step in broken.metrics.values()]
+    # AdamW counts its updates: two a step.
+    counts = {
+        run.folder.name: {float(entry["step"]) for entry in optimizer(run, 4)["state"].values()}
+        for run in (straight, broken)
+    }
+    assert counts == {"straight": {8.0}, "broken": {8.0}}
+
+
+def optimizer(run: Run, step: int) -> dict[str, Any]:
+    path = run.folder / f"{tracker.PREFIX}{step}" / "actor" / "optim_world_size_1_rank_0.pt"
+    return torch.load(path, weights_only=False)
