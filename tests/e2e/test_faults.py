@@ -1,9 +1,9 @@
-"""One run, on the real stack, in which everything that it consists of is killed once, and a checkpoint is broken."""
+"""Runs on the real stack whose parts are killed, which are preempted, and whose checkpoint is broken."""
 
 import signal
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -51,47 +51,55 @@ def assert_last_checkpoint_is_whole(run: Run) -> int:
     return step
 
 
-def test_a_run_outlives_the_death_of_each_of_its_parts(new_run: NewRun) -> None:
+def kill_each(new_run: NewRun, parts: Sequence[str]) -> Run:
+    """Start a run and kill its parts one after the other, each once there is a new checkpoint; it restarts each time."""
     run = new_run(
         "killed", "algo=tr_grpo", "trainer.total_training_steps=1000", "trainer.save_freq=1", "checkpoints.keep=3",
         # An engine may die in the very moment of a weight sync.
         "ray_kwargs.ray_init.runtime_env.env_vars.TR_GRPO_WEIGHT_SYNC_S='30'",
-        f"trainer.max_restarts={len(VICTIMS)}", "trainer.restart_pause_s=0.1", "data.train_batch_size=4",
+        f"trainer.max_restarts={len(parts)}", "trainer.restart_pause_s=0.1", "data.train_batch_size=4",
     )  # fmt: skip
-    before = shared_memory()
     run.start()
     step = 0
-    for number, name in enumerate(VICTIMS, start=1):
+    for number, part in enumerate(parts, start=1):
         run.wait_until(lambda step=step: run.last_checkpoint > step, START)  # type: ignore[misc]
-        killed = victims(run, name)
-        assert killed, name
+        killed = victims(run, part)
+        assert killed, part
         for process in killed:
             process.kill()
-        run.wait_until(
-            lambda number=number: len([e for e in read(run.folder) if e["event"] == "restart"]) == number, 240.0
-        )  # type: ignore[misc]
+        run.wait_until(lambda number=number: len(restarts(run)) == number, 240.0)  # type: ignore[misc]
         step = assert_last_checkpoint_is_whole(run)
-
     run.wait_until(lambda: run.last_checkpoint > step, START)
-    # A preemption: the step under way is finished and saved.
-    asked, at = time.monotonic(), run.last_checkpoint
+    # Each restart is told in one line, with its cause.
+    for event in restarts(run):
+        assert event["cause"].strip()
+        assert f"the run ended: {event['cause']}; restart" in run.log
+    return run
+
+
+def restarts(run: Run) -> list[dict[str, Any]]:
+    return [event for event in read(run.folder) if event["event"] == "restart"]
+
+
+def preempt(run: Run) -> int:
+    """A scheduler's SIGTERM: the step under way is finished and saved; returns that step."""
+    at = run.last_checkpoint
     run.send(signal.SIGTERM)
     assert run.wait(120) == exit_status.STOPPED, run.log[-3000:]
-    assert time.monotonic() - asked < 120
     run.assert_nothing_left()
-    assert shared_memory() <= before
-    stopped = assert_last_checkpoint_is_whole(run)
-    assert stopped >= at
-    assert tracker.steps(run.folder)[-1] == stopped
-    assert len(tracker.steps(run.folder)) <= 3
+    step = assert_last_checkpoint_is_whole(run)
+    assert step >= at
+    assert tracker.steps(run.folder)[-1] == step
+    return step
 
-    causes = [event["cause"] for event in read(run.folder) if event["event"] == "restart"]
-    assert all(cause.strip() for cause in causes)
-    assert "driver was killed by SIGKILL" in causes[-1]
-    assert "died" in causes[0].lower(), causes
-    # Each restart is told in one line, with the cause.
-    for cause in causes:
-        assert f"the run ended: {cause}; restart" in run.log
+
+def test_a_run_outlives_kills_a_preemption_and_a_broken_checkpoint(new_run: NewRun) -> None:
+    before = shared_memory()
+    run = kill_each(new_run, ["vLLM's engine", "driver"])
+    assert "the driver was killed by SIGKILL" in restarts(run)[-1]["cause"]
+    stopped = preempt(run)
+    assert len(tracker.steps(run.folder)) <= 3
+    assert shared_memory() <= before
 
     # The newest checkpoint is damaged by hand: the one before it is resumed, and a line says so.
     shard = run.folder / f"{tracker.PREFIX}{stopped}" / "actor" / "model_world_size_1_rank_0.pt"
@@ -106,4 +114,16 @@ def test_a_run_outlives_the_death_of_each_of_its_parts(new_run: NewRun) -> None:
     assert list(run.metrics) == list(range(1, stopped + 2))
     recorded = open_run(run.folder)
     assert [start.status for start in recorded.starts][-2:] == ["stopped", "done"]
+    assert shared_memory() <= before
+
+
+@pytest.mark.drill
+def test_a_run_outlives_the_death_of_each_other_part(new_run: NewRun) -> None:
+    before = shared_memory()
+    run = kill_each(new_run, ["actor worker", "reward worker", "Ray's head"])
+    causes = [event["cause"] for event in restarts(run)]
+    assert "WorkerDict" in causes[0]
+    assert "died" in causes[0]
+    assert "has a reward" in causes[1]
+    preempt(run)
     assert shared_memory() <= before
