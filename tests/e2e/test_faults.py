@@ -52,7 +52,7 @@ def assert_last_checkpoint_is_whole(run: Run) -> int:
 
 
 def kill_each(new_run: NewRun, parts: Sequence[str]) -> Run:
-    """Start a run and kill its parts one after the other, each once there is a new checkpoint; it restarts each time."""
+    """Start a run and kill its parts one after the other, each at a new checkpoint; it restarts each time."""
     run = new_run(
         "killed", "algo=tr_grpo", "trainer.total_training_steps=1000", "trainer.save_freq=1", "checkpoints.keep=3",
         # An engine may die in the very moment of a weight sync.
@@ -111,7 +111,11 @@ def test_a_run_outlives_kills_a_preemption_and_a_broken_checkpoint(new_run: NewR
     assert f"global_step_{stopped}: actor/model_world_size_1_rank_0.pt has " in run.log
     assert f"; resuming from step {stopped - 1} instead" in run.log
     assert assert_last_checkpoint_is_whole(run) == stopped + 1
-    assert list(run.metrics) == list(range(1, stopped + 2))
+    # verl logs a step's metrics after its checkpoint; a kill in between loses them, and the step is not made again.
+    steps = range(1, stopped + 2)
+    assert set(run.metrics) <= set(steps)
+    assert len(steps) - len(run.metrics) <= 2
+    assert stopped + 1 in run.metrics
     recorded = open_run(run.folder)
     assert [start.status for start in recorded.starts][-2:] == ["stopped", "done"]
     assert shared_memory() <= before
