@@ -171,6 +171,7 @@ def test_generation_goes_on_while_a_step_is_trained(new_run: Callable[..., Run])
     assert max(staleness) >= 1
 
 
+@pytest.mark.drill
 def test_a_separate_rollout_is_one_step_behind_and_gets_the_weights_over_gloo(new_run: Callable[..., Run]) -> None:
     run = new_run(
         "one-step-off", "algo=tr_grpo", "with=[one_step_off]", "trainer.total_training_steps=3", "trainer.save_freq=-1"

@@ -263,6 +263,7 @@ def test_a_launcher_by_ssh_that_is_killed_leaves_nothing_running(new_run: NewRun
         run.assert_nothing_left(seconds=20)
 
 
+@pytest.mark.drill
 def test_two_nodes_reached_by_ssh_join_hand_on_the_status_and_leave_nothing(
     new_run: NewRun, files: Path, tmp_path: Path
 ) -> None:

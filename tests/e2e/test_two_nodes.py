@@ -117,6 +117,7 @@ def check_shards(checkpoint: Path, model: Path) -> None:
     assert min(moved) > 1e-4
 
 
+@pytest.mark.drill
 def test_what_is_wrong_between_two_nodes_is_said_before_verl_starts(new_run: NewRun, nodes: tuple[Node, Node]) -> None:
     """Faults of four kinds at once, each named with its node; then the other node dies."""
     head, worker = nodes
