@@ -17,10 +17,10 @@ HEALTHY = 4
 class NaNLossConfig(TRGRPOLossConfig):
     """``tr_grpo`` with the fault."""
 
-    loss_mode: str = "nan"
+    loss_mode: str = "nan_gradient"
 
 
-@register_policy_loss("nan")
+@register_policy_loss("nan_gradient")
 def nan_loss(log_prob: torch.Tensor, **rest: Any) -> tuple[torch.Tensor, dict[str, Any]]:
     """TR-GRPO's loss and metrics; the square root's slope at 0 is infinite, times 0."""
     global _calls

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -38,12 +39,12 @@ def whole(folder: Path) -> int | None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system with room for one checkpoint of the tiny model and half of another."""
+    """A file system that can be filled up; a run asks for 1 GiB at its start."""
     if os.geteuid() != 0:
         pytest.skip("mounting a disk needs root")
     disk = tmp_path / "disk"
     disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=20m", "tmpfs", str(disk)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1200m", "tmpfs", str(disk)], check=True)
     yield disk
     subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
@@ -51,17 +52,24 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def test_a_disk_that_is_full_in_a_checkpoint_leaves_the_one_before(new_run: NewRun, small_disk: Path) -> None:
     folder = small_disk / "run"
     run = new_run(
-        "full", "trainer.save_freq=1", "trainer.total_training_steps=9", f"trainer.default_local_dir={folder}"
+        "full", "trainer.save_freq=1", "trainer.total_training_steps=99", f"trainer.default_local_dir={folder}"
     )
+    run.folder.symlink_to(folder, target_is_directory=True)  # the log beside it stays on the roomy disk
     run.start()
+    run.wait_until(lambda: run.last_checkpoint >= 1, START)
+    # Half a checkpoint stays free.
+    checkpoint = sum(path.stat().st_size for path in (folder / "global_step_1").rglob("*") if path.is_file())
+    filler = small_disk / "filler"
+    with filler.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(small_disk).free - checkpoint // 2)
     assert run.wait(START) == 1, run.log[-3000:]
     run.assert_nothing_left()
     step = whole(folder)
     assert step is not None
-    assert step < 9
+    assert step < 99
     assert "No space left on device" in last_line(run) or "file write failed" in last_line(run), last_line(run)
     # With room again, the same command goes on.
-    subprocess.run(["mount", "-o", "remount,size=200m", str(small_disk)], check=True)
+    filler.unlink()
     run.start(f"trainer.total_training_steps={step + 1}")
     assert run.wait(START) == 0, run.log[-3000:]
     assert whole(folder) == step + 1
@@ -70,7 +78,8 @@ def test_a_disk_that_is_full_in_a_checkpoint_leaves_the_one_before(new_run: NewR
 def test_gradients_that_stay_nan_end_the_run_with_the_cause(new_run: NewRun) -> None:
     run = new_run(
         "nan", "algo=tr_grpo", "actor_rollout_ref.actor.policy_loss._target_=nan_loss.NaNLossConfig",
-        "actor_rollout_ref.actor.policy_loss.loss_mode=nan", "trainer.total_training_steps=30", "trainer.save_freq=1",
+        "actor_rollout_ref.actor.policy_loss.loss_mode=nan_gradient", "trainer.total_training_steps=30",
+        "trainer.save_freq=1",
     )  # fmt: skip
     run.start()
     assert run.wait(START) == 1, run.log[-3000:]
