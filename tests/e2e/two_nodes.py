@@ -27,6 +27,8 @@ import psutil
 NETWORK = "10.77.0."
 STATE = "/sys/class/net/eth0/operstate"
 RAY_PORT = 6379
+CODE = (Path(__file__).parents[2],)
+"""The checkout with its environment, which the nodes need wherever it lies."""
 RAY = str(Path(sys.executable).with_name("ray"))
 NAMESPACES = ["unshare", "--net", "--mount", "--uts", "--ipc", "--pid", "--fork", "--kill-child", "--mount-proc"]
 # The first process of a node reaps what loses its parent, as init does. A fresh /sys shows the node's interfaces alone.
@@ -166,7 +168,7 @@ def two_nodes(shared: Sequence[Path] = (), names: Sequence[str] = ("node-a", "no
         _in(switch, "ip", "link", "set", "switch", "up")
         nodes = []
         for number, name in enumerate(names, 1):
-            below = [str(folder) for folder in shared if folder.is_relative_to("/tmp")]
+            below = [str(folder) for folder in (*shared, *CODE) if folder.is_relative_to("/tmp")]
             given = {"NODE": name, "PRIVATE": str(base / name), "SHARED": " ".join(below), "NAMES": str(base)}
             init = _first_process(stack, NAMESPACES, INIT, given)
             port, address = f"port{number}", f"{NETWORK}{number}"
