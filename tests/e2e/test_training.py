@@ -162,7 +162,7 @@ def test_scoring_errors_are_written_and_stop_the_run(new_run: NewRun) -> None:
     assert run.wait(START + 60) == 1
     run.assert_nothing_left()
     last = run.log.rstrip().splitlines()[-1]
-    assert "no reward" in last or "no materializable trajectories" in last, last
+    assert "have no reward" in last or "not one of 32 responses has a reward" in last, last
     (errors,) = run.folder.glob("scoring_errors-*.jsonl")
     record = json.loads(errors.read_text().splitlines()[0])
     assert "(1) " in record["ground_truth"]
