@@ -96,7 +96,8 @@ class _Account:
                 raise
             raise RuntimeError(
                 f"step {global_steps} ({partition_id}): not one of {expected} responses has a reward: the scorer, a "
-                "reward worker, an agent loop or vLLM raised or died; the first error in the log above is the cause"
+                "reward worker, an agent loop or vLLM raised or died; see scoring_errors-*.jsonl in the run "
+                "folder, and the first error in the log above"
             ) from None
         sessions = {key.rsplit("_", 1)[0] for key in batch.keys}
         missing = max(expected - len(sessions), 0)
