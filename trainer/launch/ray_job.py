@@ -11,6 +11,8 @@ from tr_grpo.data_prep.errors import InputError
 from tr_grpo.trainer.launch.job import Job, Rendered
 
 REQUEST = "job.json"
+AGENT_S = 60.0
+NO_AGENT = "No available agent"
 POLL_S = 1.0
 
 
@@ -64,7 +66,7 @@ def submit(job: Job, options: Options) -> int:
         runtime_env["working_dir"] = options.working_dir
     try:
         client = JobSubmissionClient(options.address)
-        name = client.submit_job(entrypoint=shlex.join(entrypoint(job)), runtime_env=runtime_env)
+        name = _submit(client, shlex.join(entrypoint(job)), runtime_env)
     except (ConnectionError, RuntimeError, ValueError) as problem:
         reason = " ".join(str(problem).split())
         raise InputError(f"{options.address} does not take the job: {reason}") from problem
@@ -88,3 +90,15 @@ def submit(job: Job, options: Options) -> int:
         return 130
     print(f"launch: {name} {status.value.lower()}", file=sys.stderr)
     return 0 if status == JobStatus.SUCCEEDED else 1
+
+
+def _submit(client: Any, command: str, runtime_env: dict[str, Any]) -> str:
+    """Submit; a Ray that has just started has no agent yet that takes jobs, and says so."""
+    deadline = time.monotonic() + AGENT_S
+    while True:
+        try:
+            return client.submit_job(entrypoint=command, runtime_env=runtime_env)
+        except RuntimeError as problem:
+            if NO_AGENT not in str(problem) or time.monotonic() > deadline:
+                raise
+            time.sleep(POLL_S)

@@ -43,7 +43,8 @@ while true; do
 done
 if [ "$status" -eq 75 ] && [ "$asked" != stop ]; then
   echo "launch: queued again; it resumes from the last checkpoint"
-  scontrol requeue "$SLURM_JOB_ID"
+  # Slurm ends this script; an end of its own could be taken for the end of the job that was queued again.
+  scontrol requeue "$SLURM_JOB_ID" && sleep 300
 fi
 exit "$status"
 """

@@ -46,6 +46,8 @@ class Allocation:
             folder / "bin" / "scontrol",
             f'#!/bin/sh\nif [ "$1" = requeue ]; then echo "$2" > {self.requeued}; else printf "n1\\nn2\\n"; fi\n',
         )
+        # The real one ends the script while it sleeps after its requeue.
+        executable(folder / "bin" / "sleep", "#!/bin/sh\nexit 0\n")
         self.environ = os.environ | {
             "PATH": f"{folder / 'bin'}:{os.environ['PATH']}",
             "SAID": str(folder / "said"),
