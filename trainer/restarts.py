@@ -77,8 +77,9 @@ def supervise(command: Sequence[str], run_folder: Path, max_restarts: int, first
             return status
         cause = "the preflight refused the restart, as said above" if refused else _cause(run_folder, status)
         failure = Failure(cause, status < 0 or refused, _last_step(run_folder))
-        if child.asked_to_stop:
-            return exit_status.FAILED
+        if child.asked_by is not None:
+            # Killed by it: too early for the driver to have anything to save.
+            return exit_status.STOPPED if status == -child.asked_by else exit_status.FAILED
         if failure.repeats(before):
             _say(f"gave up: the same error twice without a checkpoint in between: {failure.cause}")
             return exit_status.FAILED
@@ -94,8 +95,8 @@ def supervise(command: Sequence[str], run_folder: Path, max_restarts: int, first
         whence = "from the start" if failure.step is None else f"from step {failure.step}"
         _say(f"the run ended: {failure.cause}; restart {restart + 1} of {max_restarts} {whence} in {pause:.0f} s")
         child.wait(pause)
-        if child.asked_to_stop:
-            return exit_status.STOPPED if failure.step is not None else exit_status.FAILED
+        if child.asked_by is not None:
+            return exit_status.INTERRUPTED if child.asked_by == signal.SIGINT else exit_status.STOPPED
     return exit_status.FAILED
 
 
@@ -104,26 +105,26 @@ class _Child:
 
     def __init__(self, command: list[str]) -> None:
         self.command = command
-        self.asked_to_stop = False
+        self.asked_by: int | None = None
         self._process: subprocess.Popen | None = None
-        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self._pass_on)
 
     def run(self) -> int:
         """Exit status of the command, negative for the signal that killed it."""
-        self._process = subprocess.Popen(self.command)
+        # In a process group of its own: a terminal's Ctrl-C would reach it twice otherwise, directly and from here.
+        self._process = subprocess.Popen(self.command, process_group=0)
         return self._process.wait()
 
     def wait(self, seconds: float) -> None:
         """Sleep, unless a signal asks to stop."""
         deadline = time.monotonic() + seconds
-        while not self.asked_to_stop and time.monotonic() < deadline:
+        while self.asked_by is None and time.monotonic() < deadline:
             time.sleep(0.1)
 
     def _pass_on(self, number: int, frame: FrameType | None) -> None:
-        self.asked_to_stop = True
-        # A terminal's Ctrl-C reaches the driver by itself: it is in the same process group.
-        if self._process is not None and self._process.poll() is None and number != signal.SIGINT:
+        self.asked_by = number
+        if self._process is not None and self._process.poll() is None:
             self._process.send_signal(number)
 
 

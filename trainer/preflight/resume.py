@@ -9,6 +9,7 @@ from pathlib import Path
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from tr_grpo.trainer.checkpoints import tracker
+from tr_grpo.trainer.checkpoints.seal import SEAL, fault
 from tr_grpo.trainer.preflight.finding import Finding, error, warning
 from tr_grpo.trainer.preflight.ledger import BatchLedger
 from tr_grpo.trainer.preflight.schedule import Schedule
@@ -63,6 +64,9 @@ def check(config: DictConfig) -> Iterator[Finding]:
                 "TR430", f"trainer.resume_from_path={checkpoint} is no folder global_step_N",
                 "name the folder of a checkpoint, e.g. outputs/run/global_step_20",
             )  # fmt: skip
+            return
+        if (checkpoint / SEAL).is_file() and (problem := fault(checkpoint)) is not None:
+            yield error("TR443", f"{checkpoint}: {problem}", "restore it, or name another checkpoint")
             return
     else:
         folder = Path(config.trainer.default_local_dir)

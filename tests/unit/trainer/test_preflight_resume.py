@@ -68,6 +68,14 @@ def test_a_broken_checkpoint_is_told_with_what_is_resumed_instead(run: Run) -> N
     assert (finding.code, finding.severity) == ("TR443", "error")
 
 
+def test_a_broken_checkpoint_that_is_asked_for_by_name_is_refused(run: Run) -> None:
+    named = checkpoint(run(), 3) / "global_step_3"
+    config = run("trainer.resume_mode=resume_path", f"trainer.resume_from_path={named}")
+    assert codes(list(resume.check(config))) == []
+    (named / "actor/model_world_size_1_rank_0.pt").write_bytes(b"half")
+    assert codes(list(resume.check(config))) == ["TR443"]
+
+
 def test_a_checkpoint_of_before_sealing_is_resumed_with_a_word(run: Run) -> None:
     config = run()
     (checkpoint(config, 5) / "global_step_5" / SEAL).unlink()

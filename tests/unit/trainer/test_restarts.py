@@ -144,6 +144,37 @@ def test_a_scheduler_s_signal_is_passed_on_and_its_end_is_final(tmp_path: Path, 
     assert (tmp_path / "starts").read_text() == "1"
 
 
+def test_an_interrupt_of_the_supervisor_alone_reaches_the_driver(tmp_path: Path) -> None:
+    """As ``kill -INT`` does; a terminal's Ctrl-C takes the same way, once."""
+    body = """
+    interrupts = []
+    signal.signal(signal.SIGINT, lambda *_: interrupts.append(1))
+    (folder / "ready").touch()
+    while not interrupts:
+        time.sleep(0.05)
+    time.sleep(0.5)
+    sys.exit(130 if len(interrupts) == 1 else 1)
+    """
+    process = start(tmp_path, body, 3)
+    deadline = time.monotonic() + 30
+    while not (tmp_path / "ready").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == exit_status.INTERRUPTED
+
+
+def test_a_signal_that_kills_a_driver_too_young_to_save_is_no_failure(tmp_path: Path) -> None:
+    process = start(tmp_path, '(folder / "ready").touch()\ntime.sleep(60)', 3)
+    deadline = time.monotonic() + 30
+    while not (tmp_path / "ready").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == exit_status.STOPPED
+    assert (tmp_path / "starts").read_text() == "1"
+
+
 @given(st.integers(1, 60), st.floats(0.01, 60))
 def test_pauses_double_and_end_at_the_longest(restart: int, first: float) -> None:
     pause = pause_before(restart, first)
